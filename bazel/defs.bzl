@@ -1,0 +1,61 @@
+"""What the BUILD files of this project share."""
+
+load("@rules_cc//cc:cc_binary.bzl", "cc_binary")
+load("@rules_cc//cc:cc_test.bzl", "cc_test")
+
+# For every target of ours: `copts = COPTS`. Plain C11 hides what POSIX adds to the system's headers;
+# whoever needs it (also for <uv.h> and <pcap/pcap.h>) says `local_defines = ["_GNU_SOURCE"]`.
+COPTS = [
+    "-std=c11",
+    "-Wall",
+    "-Wextra",
+    "-Wconversion",
+    "-Wshadow",
+    "-Werror",
+]
+
+def unit_test(name, srcs, deps = [], size = "small", **kwargs):
+    """A cc_test with CUnit and our warnings; srcs bring their own main()."""
+    cc_test(
+        name = name,
+        size = size,
+        srcs = srcs,
+        copts = COPTS,
+        deps = deps + ["@cunit//:cunit"],
+        **kwargs
+    )
+
+def fuzz_target(name, srcs, corpus, deps = [], local_defines = []):
+    """A fuzzer, and a test that replays its corpus.
+
+    srcs define LLVMFuzzerTestOneInput(). NAME is the libFuzzer binary, which only
+    `bazel build --config=fuzz` can link. NAME_replay is a test that runs every file of the corpus
+    through the same function, with any compiler and any sanitizer.
+
+    Args:
+      name: of the fuzzer.
+      srcs: its sources.
+      corpus: the files to replay; a fuzzer without any fails its test.
+      deps: what it fuzzes.
+      local_defines: as in cc_library.
+    """
+    cc_binary(
+        name = name,
+        testonly = True,
+        srcs = srcs,
+        copts = COPTS,
+        linkopts = ["-fsanitize=fuzzer"],
+        local_defines = local_defines,
+        tags = ["manual"],
+        deps = deps,
+    )
+    cc_test(
+        name = name + "_replay",
+        size = "small",
+        srcs = srcs + ["//bazel:fuzz_replay_main.c"],
+        args = ["$(rootpaths %s)" % file for file in corpus],
+        copts = COPTS,
+        data = corpus,
+        local_defines = local_defines,
+        deps = deps,
+    )
