@@ -1,0 +1,70 @@
+/*
+ * Behaviour: what is at the far end of an emulated chip. A Lua script, a replayed capture and C code
+ * all stand behind this one table, so that everything else works without knowing which one it is.
+ *
+ * Every operation may be NULL. Operations may call what device.h offers to behaviours.
+ */
+#ifndef EMULATOR_BEHAVIOUR_H
+#define EMULATOR_BEHAVIOUR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "protocol/serial.h"
+
+struct usbip_device;
+struct usbip_urb;
+
+enum { USBIP_BREAK_STOP = 0, USBIP_BREAK_START = 0xffff };
+
+struct usbip_behaviour_ops {
+    /* The device exists; called once, before everything else. */
+    void (*start)(void *context, struct usbip_device *device);
+
+    /* A host has imported the device, or is gone. */
+    void (*attach)(void *context);
+    void (*detach)(void *context);
+
+    /* The host has opened the port (DTR rises), or closed it (DTR falls, or the host is gone). */
+    void (*open)(void *context);
+    void (*close)(void *context);
+
+    /* The host has set these; called for every request, also when nothing changes. */
+    void (*line_coding)(void *context, const struct usbip_line_coding *coding);
+    void (*control_lines)(void *context, unsigned lines); /* USBIP_LINE_… */
+    /* USBIP_BREAK_STOP, USBIP_BREAK_START, or a duration in ms. */
+    void (*send_break)(void *context, unsigned duration_ms);
+
+    /* Bytes that the host has sent. Not called while no more than half of the room to write is left,
+     * so that what answers every byte with a byte or less is never refused; the host then waits. */
+    void (*data)(void *context, const uint8_t *data, size_t size);
+
+    /* The host has taken all that was written. */
+    void (*drained)(void *context);
+
+    /*
+     * A class or vendor request on endpoint 0, before the chip sees it. Returns true when it was
+     * taken: it is completed, or will be.
+     */
+    bool (*control)(void *context, struct usbip_urb *urb);
+
+    /* Raw function: a transfer on an OUT endpoint. Returns true when it was taken, as above; false
+     * accepts and drops it. */
+    bool (*out)(void *context, uint8_t endpoint, struct usbip_urb *urb);
+    /* Raw function: the host asks for data on this IN endpoint and none is kept for it. */
+    void (*in)(void *context, uint8_t endpoint);
+};
+
+struct usbip_behaviour {
+    const struct usbip_behaviour_ops *ops;
+    void *context;
+};
+
+/* Sends every byte back. Its context is the place where it keeps its device. */
+struct usbip_echo {
+    struct usbip_device *device;
+};
+extern const struct usbip_behaviour_ops usbip_echo_ops;
+
+#endif

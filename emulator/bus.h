@@ -1,0 +1,29 @@
+/* The devices that one server exports, and the order in which they are listed. */
+#ifndef EMULATOR_BUS_H
+#define EMULATOR_BUS_H
+
+#include "emulator/device.h"
+
+enum { USBIP_MAX_DEVICES = 4096 };
+
+struct usbip_bus {
+    struct usbip_device **devices; /* devices[i] has the busid "1-<i + 1>" */
+    unsigned count;
+    unsigned capacity;
+    struct usbip_log log;
+};
+
+/* Takes the device over and gives it the next busid. Returns 0, or -1 at the limit or out of memory;
+ * then the device stays the caller's. */
+int usbip_bus_add(struct usbip_bus *bus, struct usbip_device *device);
+
+/* Frees all devices. No session may be left. */
+void usbip_bus_free(struct usbip_bus *bus);
+
+/* The plugged device with this busid, or NULL. */
+struct usbip_device *usbip_bus_find(const struct usbip_bus *bus, const char *busid);
+
+/* Record of a device with its place on the bus. */
+void usbip_bus_describe(const struct usbip_device *device, struct usbip_device_record *record);
+
+#endif

@@ -1,0 +1,81 @@
+/*
+ * Functions: the chip of an emulated device, behind one table of operations. A new chip is one file
+ * with one table and one line in functions.c.
+ */
+#ifndef EMULATOR_FUNCTION_H
+#define EMULATOR_FUNCTION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "protocol/usbip.h"
+
+struct usbip_device;
+struct usbip_device_options;
+struct usbip_urb;
+
+enum { USBIP_FIFO_SIZE = 1 << 20 }; /* bytes that wait for the host, per device */
+
+/* Layout that a device may choose; 0 takes the function's default. */
+struct usbip_function_options {
+    uint8_t out_endpoint, in_endpoint, interrupt_endpoint; /* bEndpointAddress */
+    bool no_iad; /* CDC-ACM: a class-2 device without interface association */
+};
+
+/* The state of a function; each kind extends it by making it its first member. */
+struct usbip_function {
+    const struct usbip_function_type *type;
+    struct usbip_device *device;
+};
+
+struct usbip_function_type {
+    const char *name; /* as a script names it: "cdc_acm" */
+
+    /*
+     * Fills in what the options leave open: class codes, ids, strings' indices, packet size. Writes
+     * the configuration descriptor and returns its size, or 0 when it does not fit. NULL: the options
+     * must bring one.
+     */
+    size_t (*describe)(struct usbip_device_options *options, uint8_t *configuration,
+                       size_t capacity);
+
+    /* NULL and error_text when the configuration lacks what the function needs, or memory is out. */
+    struct usbip_function *(*create)(struct usbip_device *device,
+                                     const struct usbip_function_options *options,
+                                     char error_text[256]);
+    void (*destroy)(struct usbip_function *function);
+
+    /*
+     * A class or vendor request, or a standard request that the device leaves to its function. It is
+     * completed here or later, by the function; until then the control requests behind it wait.
+     */
+    void (*control)(struct usbip_function *function, struct usbip_urb *urb);
+
+    /* URBs wait on this endpoint: take them with usbip_device_next_urb() as far as there is data. */
+    void (*in)(struct usbip_function *function, uint8_t endpoint);
+    void (*out)(struct usbip_function *function, uint8_t endpoint);
+
+    /* The host has imported the device: power-on. */
+    void (*attached)(struct usbip_function *function);
+    /* Bus reset or the host is gone: back to the state at power-on. */
+    void (*reset)(struct usbip_function *function, bool host_gone);
+
+    /* The behaviour's side, as in device.h; NULL: not a serial chip. */
+    size_t (*write)(struct usbip_function *function, const uint8_t *data, size_t size);
+    size_t (*write_room)(const struct usbip_function *function);
+    void (*set_modem_state)(struct usbip_function *function, unsigned modem);
+    bool (*send)(struct usbip_function *function, uint8_t endpoint, const uint8_t *data,
+                 size_t size);
+};
+
+extern const struct usbip_function_type usbip_function_cdc_acm;
+extern const struct usbip_function_type usbip_function_ftdi;
+extern const struct usbip_function_type usbip_function_raw;
+
+/* The function of that name, or NULL. */
+const struct usbip_function_type *usbip_find_function(const char *name);
+/* All names, separated by ", ", for messages. */
+const char *usbip_function_names(void);
+
+#endif
