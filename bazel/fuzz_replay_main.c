@@ -1,5 +1,7 @@
-// Runs each file named on the command line through a fuzz target, once. libFuzzer would bring its
-// own main(); this one needs neither clang nor a sanitizer.
+/*
+ * Runs each file named on the command line through a fuzz target, once. libFuzzer would bring its
+ * own main(); this one needs neither clang nor a sanitizer.
+ */
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -37,8 +39,10 @@ static int replay(const char *path)
     }
     fclose(file);
 
-    // A block of exactly this size lets the address sanitizer see a read past the end. malloc(0)
-    // may be NULL, which libFuzzer never passes.
+    /*
+     * A block of exactly this size lets the address sanitizer see a read past the end. malloc(0)
+     * may be NULL, which libFuzzer never passes.
+     */
     uint8_t *exact = malloc(size > 0 ? size : 1);
     if (exact == NULL) {
         perror(path);
@@ -49,7 +53,7 @@ static int replay(const char *path)
     free(data);
 
     printf("%s: %zu bytes\n", path, size);
-    fflush(stdout); // so that the last line names the file that crashed
+    fflush(stdout); /* so that the last line names the file that crashed */
     LLVMFuzzerTestOneInput(exact, size);
     free(exact);
     return 0;
