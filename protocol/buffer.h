@@ -27,8 +27,8 @@ void usbip_buffer_free(struct usbip_buffer *buffer);
 struct usbip_framing {
     /*
      * How many bytes the PDU at `bytes` has, as far as the `have` bytes tell. A result above `have`
-     * asks for so many and is asked again; at most `have` is the PDU's final size. Negative: the
-     * stream is broken.
+     * asks for so many and is asked again; at most `have` is the PDU's final size, at least 1.
+     * Negative: the stream is broken.
      */
     int64_t (*pdu_size)(void *context, const uint8_t *bytes, size_t have);
 
@@ -38,7 +38,9 @@ struct usbip_framing {
 
 /*
  * Cuts `size` bytes into PDUs and hands each on, in place where it is whole; an incomplete one is
- * kept in *partial for the next call. Returns 0, or the first negative value of a callback.
+ * kept in *partial for the next call. Returns 0, or the first negative value of a callback (-1 when
+ * memory is out or pdu_size says 0: callbacks that need to be told apart from it return others).
+ * After a negative value the stream has lost its place.
  */
 int usbip_assemble(const struct usbip_framing *framing, void *context, struct usbip_buffer *partial,
                    const uint8_t *data, size_t size);

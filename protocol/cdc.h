@@ -73,26 +73,27 @@ struct usbip_cdc_functional_descriptors {
 
 void usbip_cdc_encode_header(uint8_t out[CDC_HEADER_SIZE], uint16_t bcdCDC);
 void usbip_cdc_encode_call_management(uint8_t out[CDC_CALL_MANAGEMENT_SIZE], uint8_t bmCapabilities,
-                                uint8_t bDataInterface);
+                                      uint8_t bDataInterface);
 void usbip_cdc_encode_acm(uint8_t out[CDC_ACM_SIZE], uint8_t bmCapabilities);
 void usbip_cdc_encode_union(uint8_t out[CDC_UNION_SIZE], uint8_t bControlInterface,
-                      uint8_t bSubordinateInterface0);
+                            uint8_t bSubordinateInterface0);
 
 /*
- * Collects functional descriptors from the bytes that follow an interface descriptor. Unknown ones
- * are skipped. Returns 0, or -1 when a bLength is wrong; what was found before it stays set.
+ * Collects functional descriptors from the bytes that follow an interface descriptor (the extra of
+ * a usbip_altsetting) into *found, which is cleared first. Other descriptors are skipped. Returns
+ * 0, or -1 when a bLength is wrong; what was found before it stays set.
  */
 int usbip_cdc_parse_functional_descriptors(const uint8_t *extra, size_t size,
-                                     struct usbip_cdc_functional_descriptors *found);
+                                           struct usbip_cdc_functional_descriptors *found);
 
 void usbip_cdc_encode_line_coding(uint8_t out[CDC_LINE_CODING_SIZE],
-                            const struct usbip_line_coding *coding);
+                                  const struct usbip_line_coding *coding);
 void usbip_cdc_decode_line_coding(const uint8_t in[CDC_LINE_CODING_SIZE],
-                            struct usbip_line_coding *coding);
+                                  struct usbip_line_coding *coding);
 
 /* SERIAL_STATE notification; state is a set of USBIP_MODEM_… (CTS does not exist here). */
 void usbip_cdc_encode_serial_state(uint8_t out[CDC_SERIAL_STATE_SIZE], uint8_t bInterfaceNumber,
-                             unsigned state);
+                                   unsigned state);
 /* Returns the state, or -1 when the bytes are not a SERIAL_STATE notification. */
 int usbip_cdc_decode_serial_state(const uint8_t *in, size_t size);
 

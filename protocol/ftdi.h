@@ -64,7 +64,7 @@ enum {
 enum { FTDI_SET_DATA_BREAK = 0x4000 };
 
 enum {
-    FTDI_STATUS_SIZE = 2,          /* at the start of every bulk IN packet */
+    FTDI_STATUS_SIZE = 2, /* at the start of every bulk IN packet */
     FTDI_DEFAULT_LATENCY_MS = 16,
     FTDI_EEPROM_WORDS_FT232R = 64,
 };
@@ -93,37 +93,42 @@ enum {
 /*
  * Divisor of a 3 MHz chip for a rate in bits per second: the nearest that the chip has. Writes
  * wValue and wIndex of FTDI_SIO_SET_BAUD_RATE and returns the rate that the chip then runs at,
- * rounded, or 0 when the chip cannot come within 3 % of it (below 184, above 3 000 000, or in a gap
- * between 1.5, 2 and 3 Mbit/s).
+ * rounded, or 0, nothing written, when the chip cannot come within 1/32 (about 3 %) of it (below
+ * 184, above 3 000 000, or in a gap between 1.5, 2 and 3 Mbit/s).
  */
 uint32_t usbip_ftdi_encode_baud_rate(uint32_t rate, uint16_t *wValue, uint16_t *wIndex);
 
-/* The rate that wValue and wIndex select, rounded to bits per second. */
+/*
+ * The rate that wValue and wIndex select, rounded to bits per second, or 0 for divisors that the
+ * chip does not have: those below 2, but for 1 and 1.5. Of wIndex only bit 0 counts.
+ */
 uint32_t usbip_ftdi_decode_baud_rate(uint16_t wValue, uint16_t wIndex);
 
 /*
  * wValue of FTDI_SIO_SET_DATA without the break bit. Returns 0, or -1 for data bits other than 7
- * and 8.
+ * and 8, and for a parity or stop code that is none of USBIP_PARITY_… and USBIP_STOP_….
  */
 int usbip_ftdi_encode_line_format(const struct usbip_line_coding *coding, uint16_t *wValue);
 
 /*
- * Reads the format from wValue into *coding; the rate stays. Linux sends 0 data bits for 5 and the
- * number as it is otherwise. Reserved parity or stop codes are returned as -1.
+ * Reads the format from wValue into *coding; the rate stays, the break bit is ignored. Linux sends
+ * 0 data bits for 5 and the number as it is otherwise. Returns 0, or -1, *coding unchanged, for
+ * data bits other than 5 to 8 and for reserved parity or stop codes.
  */
 int usbip_ftdi_decode_line_format(uint16_t wValue, struct usbip_line_coding *coding);
 
 /* USBIP_MODEM_… (lines and events) to the two status bytes and back. */
-void usbip_ftdi_encode_status(uint8_t out[FTDI_STATUS_SIZE], unsigned modem, bool transmitter_empty);
+void usbip_ftdi_encode_status(uint8_t out[FTDI_STATUS_SIZE], unsigned modem,
+                              bool transmitter_empty);
 unsigned usbip_ftdi_decode_status(const uint8_t in[FTDI_STATUS_SIZE]);
 
 /*
  * Copies what a bulk IN transfer carries without the status bytes that start every packet.
  * packet_size is wMaxPacketSize. data must have room for size bytes and may be the same memory as
- * in. Returns the number of data bytes; *modem receives the status of the last packet, with the
- * events of all packets that carried data.
+ * in. Returns the number of data bytes; *modem receives the lines of the last packet and the events
+ * of all packets that carried data, or stays when there is no whole status.
  */
 size_t usbip_ftdi_strip_status(uint8_t *data, const uint8_t *in, size_t size, size_t packet_size,
-                         unsigned *modem);
+                               unsigned *modem);
 
 #endif

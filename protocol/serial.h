@@ -49,9 +49,9 @@ enum {
 enum { USBIP_LINE_CODING_TEXT_SIZE = 24 };
 
 /*
- * "115200 8N1", "9600 7E1.5", "1200 8S2": rate, data bits, parity letter N O E M S, stop bits. The
- * format may be left out ("9600" is 8N1). Returns 0, or -1 when text is malformed or a value is not
- * one of the above; then *coding is unchanged.
+ * "115200 8N1", "9600 7E1.5", "1200 8S2": rate above 0, data bits, parity letter N O E M S, stop
+ * bits. The format may be left out ("9600" is 8N1). Returns 0, or -1 when text is malformed or a
+ * value is not one of the above; then *coding is unchanged.
  */
 int usbip_parse_line_coding(const char *text, struct usbip_line_coding *coding);
 

@@ -186,29 +186,37 @@ const char *usbip_standard_request_name(uint8_t bRequest);
  * Descriptor encoders: write exactly the named number of bytes, bLength and bDescriptorType
  * included.
  */
-void usbip_encode_device_descriptor(uint8_t out[USB_DT_DEVICE_SIZE], const struct usbip_device_descriptor *d);
+void usbip_encode_device_descriptor(uint8_t out[USB_DT_DEVICE_SIZE],
+                                    const struct usbip_device_descriptor *d);
 void usbip_encode_qualifier_descriptor(uint8_t out[USB_DT_DEVICE_QUALIFIER_SIZE],
-                          const struct usbip_qualifier_descriptor *d);
-void usbip_encode_config_descriptor(uint8_t out[USB_DT_CONFIG_SIZE], const struct usbip_config_descriptor *d);
+                                       const struct usbip_qualifier_descriptor *d);
+void usbip_encode_config_descriptor(uint8_t out[USB_DT_CONFIG_SIZE],
+                                    const struct usbip_config_descriptor *d);
 void usbip_encode_interface_descriptor(uint8_t out[USB_DT_INTERFACE_SIZE],
-                          const struct usbip_interface_descriptor *d);
-void usbip_encode_interface_association_descriptor(uint8_t out[USB_DT_INTERFACE_ASSOCIATION_SIZE],
-                                      const struct usbip_interface_association_descriptor *d);
+                                       const struct usbip_interface_descriptor *d);
+void usbip_encode_interface_association_descriptor(
+    uint8_t out[USB_DT_INTERFACE_ASSOCIATION_SIZE],
+    const struct usbip_interface_association_descriptor *d);
 void usbip_encode_endpoint_descriptor(uint8_t out[USB_DT_ENDPOINT_SIZE],
-                         const struct usbip_endpoint_descriptor *d);
+                                      const struct usbip_endpoint_descriptor *d);
 
 /*
  * Descriptor decoders. Each returns 0, or -1 when size or bLength is too small for the fields or
  * bDescriptorType is another. Bytes beyond the fields are ignored (endpoints of audio devices have
  * nine bytes).
  */
-int usbip_decode_device_descriptor(const uint8_t *in, size_t size, struct usbip_device_descriptor *d);
-int usbip_decode_qualifier_descriptor(const uint8_t *in, size_t size, struct usbip_qualifier_descriptor *d);
-int usbip_decode_config_descriptor(const uint8_t *in, size_t size, struct usbip_config_descriptor *d);
-int usbip_decode_interface_descriptor(const uint8_t *in, size_t size, struct usbip_interface_descriptor *d);
+int usbip_decode_device_descriptor(const uint8_t *in, size_t size,
+                                   struct usbip_device_descriptor *d);
+int usbip_decode_qualifier_descriptor(const uint8_t *in, size_t size,
+                                      struct usbip_qualifier_descriptor *d);
+int usbip_decode_config_descriptor(const uint8_t *in, size_t size,
+                                   struct usbip_config_descriptor *d);
+int usbip_decode_interface_descriptor(const uint8_t *in, size_t size,
+                                      struct usbip_interface_descriptor *d);
 int usbip_decode_interface_association_descriptor(const uint8_t *in, size_t size,
-                                     struct usbip_interface_association_descriptor *d);
-int usbip_decode_endpoint_descriptor(const uint8_t *in, size_t size, struct usbip_endpoint_descriptor *d);
+                                                  struct usbip_interface_association_descriptor *d);
+int usbip_decode_endpoint_descriptor(const uint8_t *in, size_t size,
+                                     struct usbip_endpoint_descriptor *d);
 
 /*
  * String descriptors, section 9.6.7: UTF-16LE on the wire, UTF-8 here.
@@ -216,7 +224,8 @@ int usbip_decode_endpoint_descriptor(const uint8_t *in, size_t size, struct usbi
  * Encoding returns the number of bytes written (at most USB_DT_STRING_MAX_SIZE - 1: 126 UTF-16
  * units), or -1 when text is not valid UTF-8 or too long.
  * Decoding writes a NUL-terminated string and returns its length without the NUL, or -1 when the
- * descriptor is malformed or text_size too small. Unpaired surrogates become U+FFFD.
+ * descriptor is malformed or text_size too small. Unpaired surrogates become U+FFFD; the text ends
+ * at a U+0000, which some devices pad with.
  */
 int usbip_encode_string_descriptor(uint8_t out[USB_DT_STRING_MAX_SIZE], const char *text);
 int usbip_decode_string_descriptor(const uint8_t *in, size_t size, char *text, size_t text_size);
@@ -227,6 +236,6 @@ int usbip_decode_string_descriptor(const uint8_t *in, size_t size, char *text, s
  * below 2 or reaches over the end.
  */
 int usbip_next_descriptor(const uint8_t *bytes, size_t size, size_t *offset,
-                        const uint8_t **descriptor);
+                          const uint8_t **descriptor);
 
 #endif

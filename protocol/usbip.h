@@ -2,8 +2,8 @@
  * USB/IP protocol data units: encode and decode.
  *
  * Source: Documentation/usb/usbip_protocol.rst of the Linux kernel, the sections named by message.
- * All integers are big-endian on the wire, but for the 8 bytes of `setup`, which are a raw USB setup
- * packet. Every function works on the caller's buffer, allocates nothing and keeps no state.
+ * All integers are big-endian on the wire, but for the 8 bytes of `setup`, which are a raw USB
+ * setup packet. Every function works on the caller's buffer, allocates nothing and keeps no state.
  */
 #ifndef PROTOCOL_USBIP_H
 #define PROTOCOL_USBIP_H
@@ -66,8 +66,8 @@ enum {
 };
 
 /*
- * errno values as they travel in `status`, negated there. They are Linux's numbers on every host and
- * must not be compared with the host's errno.h.
+ * errno values as they travel in `status`, negated there. They are Linux's numbers on every host
+ * and must not be compared with the host's errno.h.
  */
 enum usbip_errno {
     USBIP_ENOENT = 2,
@@ -182,7 +182,8 @@ static inline uint32_t usbip_devid(const struct usbip_device_record *record)
     return record->busnum << 16 | (record->devnum & 0xffff);
 }
 
-void usbip_encode_op_common(uint8_t out[USBIP_OP_COMMON_SIZE], const struct usbip_op_common *common);
+void usbip_encode_op_common(uint8_t out[USBIP_OP_COMMON_SIZE],
+                            const struct usbip_op_common *common);
 void usbip_decode_op_common(const uint8_t in[USBIP_OP_COMMON_SIZE], struct usbip_op_common *common);
 
 /*
