@@ -44,8 +44,9 @@ struct usbip_behaviour_ops {
     void (*drained)(void *context);
 
     /*
-     * A class or vendor request on endpoint 0, before the chip sees it. Returns true when it was
-     * taken: it is completed, or will be.
+     * A class or vendor request on endpoint 0, before the chip sees it, or a standard request that is
+     * not the device's own (a HID report descriptor, say). Returns true when it was taken: it is
+     * completed, or will be, as function.h tells of functions.
      */
     bool (*control)(void *context, struct usbip_urb *urb);
 

@@ -91,6 +91,9 @@ bool usbip_device_is_claimed(const struct usbip_device *device);
 void usbip_device_submit(struct usbip_device *device, const struct usbip_header *header,
                          const uint8_t *data);
 
+/* Transfer type (USB_ENDPOINT_XFER_…) of an endpoint that exists now, or -1. */
+int usbip_device_endpoint_type(const struct usbip_device *device, uint8_t endpoint);
+
 /* Takes a waiting URB back without completion. Returns false when none has this seqnum. */
 bool usbip_device_unlink(struct usbip_device *device, uint32_t seqnum);
 

@@ -47,8 +47,9 @@ struct usbip_function_type {
     void (*destroy)(struct usbip_function *function);
 
     /*
-     * A class or vendor request, or a standard request that the device leaves to its function. It is
-     * completed here or later, by the function; until then the control requests behind it wait.
+     * A class or vendor request that the behaviour did not take. It is completed here, or later as
+     * what usbip_device_next_urb(device, 0) then gives; its seqnum tells whether the host has unlinked
+     * it meanwhile. Until then the control requests behind it wait.
      */
     void (*control)(struct usbip_function *function, struct usbip_urb *urb);
 
@@ -56,10 +57,8 @@ struct usbip_function_type {
     void (*in)(struct usbip_function *function, uint8_t endpoint);
     void (*out)(struct usbip_function *function, uint8_t endpoint);
 
-    /* The host has imported the device: power-on. */
-    void (*attached)(struct usbip_function *function);
-    /* Bus reset or the host is gone: back to the state at power-on. */
-    void (*reset)(struct usbip_function *function, bool host_gone);
+    /* Bus reset, or the host is gone: back to the state after power-on. */
+    void (*reset)(struct usbip_function *function);
 
     /* The behaviour's side, as in device.h; NULL: not a serial chip. */
     size_t (*write)(struct usbip_function *function, const uint8_t *data, size_t size);

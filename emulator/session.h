@@ -11,7 +11,7 @@
 
 enum {
     USBIP_SESSION_MAX_TRANSFER = 4 << 20,   /* transfer_buffer_length of an OUT URB, bytes */
-    USBIP_SESSION_MAX_URBS = 16384,         /* waiting on one device */
+    USBIP_SESSION_MAX_URBS = 4096,          /* waiting on one device */
     USBIP_SESSION_MAX_PENDING_OUT = 16 << 20, /* bytes of OUT URBs that wait on one device */
     USBIP_SESSION_OUTPUT_LIMIT = 1 << 20,   /* bytes waiting to be sent before input is held back */
 };

@@ -1,0 +1,590 @@
+#include "emulator/device.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "emulator/device_internal.h"
+#include "emulator/session.h"
+
+enum { ERROR_TEXT_SIZE = 256 };
+
+/* ---- URBs ---- */
+
+static struct usbip_urb *take_urb(struct usbip_device *device)
+{
+    struct usbip_urb *urb = device->free_urbs;
+    if (!urb)
+        return calloc(1, sizeof *urb);
+    device->free_urbs = urb->next;
+    memset(urb, 0, sizeof *urb);
+    return urb;
+}
+
+static void enqueue(struct usbip_device *device, struct usbip_urb *urb)
+{
+    struct endpoint *endpoint = &device->endpoints[usbip_endpoint_index(urb->endpoint)];
+    urb->previous = endpoint->last;
+    if (endpoint->last)
+        endpoint->last->next = urb;
+    else
+        endpoint->first = urb;
+    endpoint->last = urb;
+    device->waiting++;
+}
+
+/* Off its endpoint and onto the list of free ones. */
+static void retire(struct usbip_device *device, struct usbip_urb *urb)
+{
+    struct endpoint *endpoint = &device->endpoints[usbip_endpoint_index(urb->endpoint)];
+    if (urb->previous)
+        urb->previous->next = urb->next;
+    else
+        endpoint->first = urb->next;
+    if (urb->next)
+        urb->next->previous = urb->previous;
+    else
+        endpoint->last = urb->previous;
+    device->waiting--;
+    if (device->arriving == urb)
+        device->arriving = NULL;
+    if (device->control == urb)
+        device->control = NULL;
+    if (urb->owned) {
+        device->owned_bytes -= urb->length;
+        free(urb->owned);
+    }
+    urb->next = device->free_urbs;
+    device->free_urbs = urb;
+}
+
+static void run_control(struct usbip_device *device)
+{
+    if (device->running_control)
+        return;
+    device->running_control = true;
+    struct usbip_urb *urb;
+    while (!device->control && (urb = usbip_device_next_urb(device, 0)) != NULL) {
+        device->control = urb;
+        usbip_device_control(device, urb);
+    }
+    device->running_control = false;
+}
+
+/* Lets the function work on an endpoint. */
+static void poke(struct usbip_device *device, uint8_t endpoint)
+{
+    if (!usbip_device_next_urb(device, endpoint))
+        return;
+    const struct usbip_function_type *type = device->function->type;
+    if (usbip_endpoint_index(endpoint) == 0)
+        run_control(device);
+    else if (endpoint & USB_DIR_IN)
+        type->in(device->function, endpoint);
+    else
+        type->out(device->function, endpoint);
+}
+
+/* An OUT URB outlives the call that brought its data: keep a copy. */
+static void keep_data(struct usbip_device *device, struct usbip_urb *urb)
+{
+    uint8_t *copy = NULL;
+    if (device->owned_bytes + urb->length <= USBIP_SESSION_MAX_PENDING_OUT)
+        copy = malloc(urb->length);
+    if (!copy) {
+        usbip_log(device->log, USBIP_LOG_ERROR,
+                  "%s: %zu bytes of OUT transfers wait already (limit %d): URB %u ends with ENOMEM",
+                  device->name, device->owned_bytes, USBIP_SESSION_MAX_PENDING_OUT, urb->seqnum);
+        usbip_urb_complete(urb, -USBIP_ENOMEM, urb->consumed);
+        return;
+    }
+    memcpy(copy, urb->data, urb->length);
+    urb->owned = copy;
+    urb->data = copy;
+    device->owned_bytes += urb->length;
+}
+
+static void refuse(struct usbip_device *device, const struct usbip_header *header, int32_t status)
+{
+    struct usbip_urb urb = {
+        .device = device,
+        .seqnum = header->seqnum,
+        .number_of_packets = header->cmd_submit.number_of_packets,
+    };
+    usbip_device_session_complete(device->session, &urb, status, 0, 0);
+}
+
+void usbip_device_submit(struct usbip_device *device, const struct usbip_header *header,
+                         const uint8_t *data)
+{
+    bool in = header->direction == USBIP_DIR_IN;
+    uint8_t address = (uint8_t)(header->ep | (in && header->ep ? USB_DIR_IN : 0));
+    device->counters.urbs++;
+
+    const struct endpoint *endpoint = NULL;
+    if (header->ep < ENDPOINT_COUNT / 2)
+        endpoint = &device->endpoints[usbip_endpoint_index(address)];
+    if (!endpoint || (header->ep != 0 && !endpoint->exists)) {
+        usbip_log(device->log, USBIP_LOG_ERROR, "%s: URB %u for endpoint %u %s, which does not exist%s",
+                  device->name, header->seqnum, header->ep, in ? "IN" : "OUT",
+                  device->bConfigurationValue ? "" : " before SET_CONFIGURATION");
+        refuse(device, header, -USBIP_ENOENT);
+        return;
+    }
+    if (endpoint->halted) {
+        refuse(device, header, -USBIP_EPIPE);
+        return;
+    }
+    struct usbip_urb *urb = NULL;
+    if (device->waiting < USBIP_SESSION_MAX_URBS)
+        urb = take_urb(device);
+    if (!urb) {
+        usbip_log(device->log, USBIP_LOG_ERROR,
+                  "%s: %u URBs wait already (limit %d): URB %u ends with ENOMEM", device->name,
+                  device->waiting, USBIP_SESSION_MAX_URBS, header->seqnum);
+        refuse(device, header, -USBIP_ENOMEM);
+        return;
+    }
+    urb->device = device;
+    urb->seqnum = header->seqnum;
+    urb->endpoint = address;
+    urb->direction = in ? USBIP_DIR_IN : USBIP_DIR_OUT;
+    urb->length = header->cmd_submit.transfer_buffer_length;
+    urb->transfer_flags = header->cmd_submit.transfer_flags;
+    urb->number_of_packets = header->cmd_submit.number_of_packets;
+    usbip_decode_setup(header->cmd_submit.setup, &urb->setup);
+    urb->data = in ? NULL : data;
+    enqueue(device, urb);
+    if (!in && urb->length > 0)
+        device->arriving = urb;
+    poke(device, address);
+    if (device->arriving) {
+        keep_data(device, device->arriving);
+        device->arriving = NULL;
+    }
+}
+
+bool usbip_device_unlink(struct usbip_device *device, uint32_t seqnum)
+{
+    for (unsigned i = 0; i < ENDPOINT_COUNT; i++) {
+        for (struct usbip_urb *urb = device->endpoints[i].first; urb; urb = urb->next) {
+            if (urb->seqnum != seqnum)
+                continue;
+            bool was_control = urb == device->control;
+            device->counters.unlinks++;
+            retire(device, urb);
+            if (was_control)
+                run_control(device);
+            return true;
+        }
+    }
+    return false;
+}
+
+void usbip_device_resume(struct usbip_device *device)
+{
+    for (unsigned i = 0; i < ENDPOINT_COUNT; i++) {
+        if (device->endpoints[i].first)
+            poke(device, device->endpoints[i].first->endpoint);
+    }
+}
+
+struct usbip_urb *usbip_device_next_urb(struct usbip_device *device, uint8_t endpoint)
+{
+    const struct endpoint *queue = &device->endpoints[usbip_endpoint_index(endpoint)];
+    if (!queue->first || queue->halted || !usbip_device_session_has_room(device->session))
+        return NULL;
+    return queue->first;
+}
+
+uint8_t *usbip_urb_reserve(struct usbip_urb *urb, uint32_t size)
+{
+    return usbip_device_session_reserve(urb->device->session, size);
+}
+
+void usbip_urb_complete(struct usbip_urb *urb, int32_t status, uint32_t actual_length)
+{
+    struct usbip_device *device = urb->device;
+    bool in = urb->direction == USBIP_DIR_IN;
+    if (in && status == 0 && actual_length < urb->length
+        && (urb->transfer_flags & USBIP_URB_SHORT_NOT_OK))
+        status = -USBIP_EREMOTEIO;
+    if (status == -USBIP_EPIPE)
+        device->counters.stalls++;
+    if (in)
+        device->counters.bytes_in += actual_length;
+    else
+        device->counters.bytes_out += actual_length;
+    usbip_device_session_complete(device->session, urb, status, actual_length,
+                                  in ? actual_length : 0);
+    bool was_control = urb == device->control;
+    retire(device, urb);
+    if (was_control)
+        run_control(device);
+}
+
+void usbip_urb_complete_with(struct usbip_urb *urb, const void *data, size_t size)
+{
+    uint32_t length = size < urb->length ? (uint32_t)size : urb->length;
+    uint8_t *room = usbip_urb_reserve(urb, length);
+    if (!room) {
+        usbip_urb_complete(urb, -USBIP_ENOMEM, 0);
+        return;
+    }
+    if (length > 0)
+        memcpy(room, data, length);
+    usbip_urb_complete(urb, 0, length);
+}
+
+void usbip_urb_stall(struct usbip_urb *urb)
+{
+    usbip_urb_complete(urb, -USBIP_EPIPE, 0);
+}
+
+void usbip_device_halt(struct usbip_device *device, uint8_t endpoint)
+{
+    struct endpoint *queue = &device->endpoints[usbip_endpoint_index(endpoint)];
+    if (!queue->exists)
+        return;
+    queue->halted = true;
+    while (queue->first)
+        usbip_urb_complete(queue->first, -USBIP_EPIPE, queue->first->consumed);
+}
+
+void usbip_device_clear_halt(struct usbip_device *device, uint8_t endpoint)
+{
+    device->endpoints[usbip_endpoint_index(endpoint)].halted = false;
+}
+
+void usbip_device_shut_down_endpoints(struct usbip_device *device, const uint8_t *endpoints,
+                                      size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct endpoint *queue = &device->endpoints[usbip_endpoint_index(endpoints[i])];
+        queue->halted = false;
+        queue->exists = false;
+        while (queue->first)
+            usbip_urb_complete(queue->first, -USBIP_ESHUTDOWN, queue->first->consumed);
+    }
+}
+
+/* ---- Life ---- */
+
+/* Drops all URBs without a word; what the host has set is forgotten. */
+static void forget_host(struct usbip_device *device)
+{
+    for (unsigned i = 0; i < ENDPOINT_COUNT; i++) {
+        while (device->endpoints[i].first)
+            retire(device, device->endpoints[i].first);
+    }
+    while (device->free_urbs) {
+        struct usbip_urb *urb = device->free_urbs;
+        device->free_urbs = urb->next;
+        free(urb);
+    }
+    memset(device->endpoints, 0, sizeof device->endpoints);
+    memset(device->alternate, 0, sizeof device->alternate);
+    device->bConfigurationValue = 0;
+    device->remote_wakeup = false;
+}
+
+bool usbip_device_claim(struct usbip_device *device, struct usbip_device_session *session)
+{
+    if (device->session)
+        return false;
+    device->session = session;
+    if (device->behaviour.ops->attach)
+        device->behaviour.ops->attach(device->behaviour.context);
+    return true;
+}
+
+void usbip_device_release(struct usbip_device *device)
+{
+    forget_host(device);
+    device->function->type->reset(device->function);
+    device->session = NULL;
+    if (device->behaviour.ops->detach)
+        device->behaviour.ops->detach(device->behaviour.context);
+}
+
+bool usbip_device_is_claimed(const struct usbip_device *device)
+{
+    return device->session != NULL;
+}
+
+void usbip_device_unplug(struct usbip_device *device)
+{
+    if (!device->plugged)
+        return;
+    device->plugged = false;
+    if (device->session)
+        usbip_device_session_disconnect(device->session, "unplugged");
+}
+
+void usbip_device_plug(struct usbip_device *device)
+{
+    device->plugged = true;
+}
+
+bool usbip_device_is_plugged(const struct usbip_device *device)
+{
+    return device->plugged;
+}
+
+static bool copy_strings(struct usbip_device *device, const char *const strings[],
+                         char error_text[ERROR_TEXT_SIZE])
+{
+    for (unsigned i = 1; i < USBIP_MAX_STRINGS; i++) {
+        if (!strings[i])
+            continue;
+        uint8_t encoded[USB_DT_STRING_MAX_SIZE];
+        if (usbip_encode_string_descriptor(encoded, strings[i]) < 0) {
+            snprintf(error_text, ERROR_TEXT_SIZE,
+                     "string %u is not valid UTF-8 or longer than 126 UTF-16 units: \"%.60s\"", i,
+                     strings[i]);
+            return false;
+        }
+        device->strings[i] = malloc(strlen(strings[i]) + 1);
+        if (!device->strings[i]) {
+            snprintf(error_text, ERROR_TEXT_SIZE, "out of memory");
+            return false;
+        }
+        strcpy(device->strings[i], strings[i]);
+    }
+    const uint8_t indices[] = {device->descriptor.iManufacturer, device->descriptor.iProduct,
+                               device->descriptor.iSerialNumber};
+    for (unsigned i = 0; i < sizeof indices; i++) {
+        if (indices[i] >= USBIP_MAX_STRINGS || (indices[i] && !device->strings[indices[i]])) {
+            snprintf(error_text, ERROR_TEXT_SIZE,
+                     "the device descriptor names string %u, which is not given", indices[i]);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool check_descriptor(const struct usbip_device *device, char error_text[ERROR_TEXT_SIZE])
+{
+    const struct usbip_device_descriptor *d = &device->descriptor;
+    if (device->speed != USBIP_SPEED_LOW && device->speed != USBIP_SPEED_FULL
+        && device->speed != USBIP_SPEED_HIGH) {
+        snprintf(error_text, ERROR_TEXT_SIZE, "speed %d is not low, full or high",
+                 (int)device->speed);
+        return false;
+    }
+    uint8_t size = d->bMaxPacketSize0;
+    bool fits = device->speed == USBIP_SPEED_HIGH  ? size == 64
+                : device->speed == USBIP_SPEED_LOW ? size == 8
+                                                   : size == 8 || size == 16 || size == 32 || size == 64;
+    if (!fits) {
+        snprintf(error_text, ERROR_TEXT_SIZE,
+                 "bMaxPacketSize0 is %u, which USB does not allow at this speed", size);
+        return false;
+    }
+    if (d->bNumConfigurations != 1) {
+        snprintf(error_text, ERROR_TEXT_SIZE, "bNumConfigurations is %u; one is supported",
+                 d->bNumConfigurations);
+        return false;
+    }
+    return true;
+}
+
+static bool check_configuration(struct usbip_device *device, char error_text[ERROR_TEXT_SIZE])
+{
+    device->configuration = malloc(sizeof *device->configuration);
+    if (!device->configuration) {
+        snprintf(error_text, ERROR_TEXT_SIZE, "out of memory");
+        return false;
+    }
+    if (usbip_parse_configuration(device->configuration_bytes, device->configuration_size,
+                                  device->configuration) < 0) {
+        snprintf(error_text, ERROR_TEXT_SIZE, "the configuration descriptor is malformed");
+        return false;
+    }
+    const struct usbip_config_descriptor *d = &device->configuration->descriptor;
+    if (d->wTotalLength != device->configuration_size || d->bConfigurationValue == 0) {
+        snprintf(error_text, ERROR_TEXT_SIZE,
+                 "the configuration descriptor has wTotalLength %u and bConfigurationValue %u; "
+                 "they must be %zu and not 0",
+                 d->wTotalLength, d->bConfigurationValue, device->configuration_size);
+        return false;
+    }
+    return true;
+}
+
+/* Descriptors first, then the function, which looks at them. */
+static bool build(struct usbip_device *device, const struct usbip_device_options *given,
+                  const struct usbip_function_type *type, char error_text[ERROR_TEXT_SIZE])
+{
+    struct usbip_device_options options = *given;
+    uint8_t described[USBIP_MAX_CONFIGURATION_SIZE];
+    if (!options.configuration) {
+        if (!type->describe) {
+            snprintf(error_text, ERROR_TEXT_SIZE, "a %s device needs a configuration descriptor",
+                     type->name);
+            return false;
+        }
+        options.configuration_size = type->describe(&options, described, sizeof described);
+        options.configuration = described;
+    }
+    if (options.configuration_size == 0
+        || options.configuration_size > USBIP_MAX_CONFIGURATION_SIZE) {
+        snprintf(error_text, ERROR_TEXT_SIZE, "the configuration descriptor has %zu bytes (limit %d)",
+                 options.configuration_size, USBIP_MAX_CONFIGURATION_SIZE);
+        return false;
+    }
+    device->descriptor = options.descriptor;
+    device->speed = options.speed;
+    device->configuration_size = options.configuration_size;
+    device->configuration_bytes = malloc(options.configuration_size);
+    if (!device->configuration_bytes) {
+        snprintf(error_text, ERROR_TEXT_SIZE, "out of memory");
+        return false;
+    }
+    memcpy(device->configuration_bytes, options.configuration, options.configuration_size);
+    if (!check_descriptor(device, error_text) || !check_configuration(device, error_text)
+        || !copy_strings(device, options.strings, error_text))
+        return false;
+    device->function = type->create(device, &options.function, error_text);
+    return device->function != NULL;
+}
+
+struct usbip_device *usbip_device_new(const struct usbip_device_options *options,
+                                      const struct usbip_function_type *type,
+                                      const struct usbip_behaviour *behaviour,
+                                      struct usbip_scheduler *scheduler,
+                                      const struct usbip_log *log, char error_text[ERROR_TEXT_SIZE])
+{
+    struct usbip_device *device = calloc(1, sizeof *device);
+    if (!device) {
+        snprintf(error_text, ERROR_TEXT_SIZE, "out of memory");
+        return NULL;
+    }
+    device->plugged = true;
+    device->behaviour = *behaviour;
+    device->scheduler = scheduler;
+    device->log = log;
+    if (!build(device, options, type, error_text)) {
+        usbip_device_free(device);
+        return NULL;
+    }
+    if (behaviour->ops->start)
+        behaviour->ops->start(behaviour->context, device);
+    return device;
+}
+
+void usbip_device_free(struct usbip_device *device)
+{
+    if (!device)
+        return;
+    if (device->function)
+        device->function->type->destroy(device->function);
+    forget_host(device);
+    for (unsigned i = 0; i < USBIP_MAX_STRINGS; i++)
+        free(device->strings[i]);
+    free(device->configuration);
+    free(device->configuration_bytes);
+    free(device);
+}
+
+/* ---- What it looks like ---- */
+
+void usbip_device_describe(const struct usbip_device *device, struct usbip_device_record *record)
+{
+    const struct usbip_device_descriptor *d = &device->descriptor;
+    record->speed = device->speed;
+    record->idVendor = d->idVendor;
+    record->idProduct = d->idProduct;
+    record->bcdDevice = d->bcdDevice;
+    record->bDeviceClass = d->bDeviceClass;
+    record->bDeviceSubClass = d->bDeviceSubClass;
+    record->bDeviceProtocol = d->bDeviceProtocol;
+    record->bConfigurationValue = device->bConfigurationValue;
+    record->bNumConfigurations = d->bNumConfigurations;
+    struct usbip_interface_record interfaces[UINT8_MAX];
+    record->bNumInterfaces = (uint8_t)usbip_device_interfaces(device, interfaces, UINT8_MAX);
+}
+
+unsigned usbip_device_interfaces(const struct usbip_device *device,
+                                 struct usbip_interface_record *interfaces, unsigned max)
+{
+    unsigned count = 0;
+    for (unsigned i = 0; i < device->configuration->altsetting_count && count < max; i++) {
+        const struct usbip_interface_descriptor *d =
+            &device->configuration->altsettings[i].descriptor;
+        if (d->bAlternateSetting == 0)
+            interfaces[count++] = (struct usbip_interface_record){
+                d->bInterfaceClass, d->bInterfaceSubClass, d->bInterfaceProtocol};
+    }
+    return count;
+}
+
+int usbip_device_endpoint_type(const struct usbip_device *device, uint8_t endpoint)
+{
+    unsigned index = usbip_endpoint_index(endpoint);
+    return index == 0                            ? USB_ENDPOINT_XFER_CONTROL
+           : device->endpoints[index].exists ? device->endpoints[index].type
+                                             : -1;
+}
+
+const struct usbip_configuration *usbip_device_configuration(const struct usbip_device *device)
+{
+    return device->configuration;
+}
+
+struct usbip_function *usbip_device_function(const struct usbip_device *device)
+{
+    return device->function;
+}
+
+const struct usbip_behaviour *usbip_device_behaviour(const struct usbip_device *device)
+{
+    return &device->behaviour;
+}
+
+struct usbip_scheduler *usbip_device_scheduler(const struct usbip_device *device)
+{
+    return device->scheduler;
+}
+
+const struct usbip_log *usbip_device_log(const struct usbip_device *device)
+{
+    return device->log;
+}
+
+const char *usbip_device_name(const struct usbip_device *device)
+{
+    return device->name;
+}
+
+struct usbip_device_counters *usbip_device_counters(struct usbip_device *device)
+{
+    return &device->counters;
+}
+
+/* ---- The behaviour's side ---- */
+
+size_t usbip_device_write(struct usbip_device *device, const uint8_t *data, size_t size)
+{
+    const struct usbip_function_type *type = device->function->type;
+    return type->write ? type->write(device->function, data, size) : 0;
+}
+
+size_t usbip_device_write_room(const struct usbip_device *device)
+{
+    const struct usbip_function_type *type = device->function->type;
+    return type->write_room ? type->write_room(device->function) : 0;
+}
+
+void usbip_device_set_modem_state(struct usbip_device *device, unsigned modem)
+{
+    if (device->function->type->set_modem_state)
+        device->function->type->set_modem_state(device->function, modem);
+}
+
+bool usbip_device_send(struct usbip_device *device, uint8_t endpoint, const uint8_t *data,
+                       size_t size)
+{
+    const struct usbip_function_type *type = device->function->type;
+    return type->send && type->send(device->function, endpoint, data, size);
+}
