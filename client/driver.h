@@ -57,6 +57,8 @@ struct usbip_serial_settings {
 
 struct usbip_driver {
     const char *name;
+    /* Packets that one bulk IN transfer asks for, as far as the limit of a transfer allows. */
+    unsigned in_transfer_packets;
 
     /* Whether this device is one of ours; fills in *chip. */
     bool (*probe)(const struct usbip_device_descriptor *device,
