@@ -1,8 +1,8 @@
 /*
  * Host session: the client's side of one USB/IP connection, without any I/O.
  *
- * The session is fed the bytes that come from the server and asked for the bytes to send; time is an
- * argument. It owns no socket, clock or thread, so the same engine runs over TCP, in a simulation
+ * The session is fed the bytes that come from the server and asked for the bytes to send; time is
+ * an argument. It owns no socket, clock or thread, so the same engine runs over TCP, in a simulation
  * and under a fuzzer. It is used by one thread at a time.
  *
  * Life: start with one request (devlist or import); after an import has succeeded transfers may be
@@ -42,7 +42,7 @@ struct usbip_transfer {
     uint32_t length;           /* bytes to move; for control it must equal setup.wLength */
     uint32_t transfer_flags;   /* USBIP_URB_SHORT_NOT_OK, USBIP_URB_ZERO_PACKET or 0 */
     uint32_t interval;         /* interrupt only: polling interval, at least 1 is sent */
-    uint32_t timeout_ms;       /* 0: none; else it is unlinked then and ends with -USBIP_ETIMEDOUT */
+    uint32_t timeout_ms;       /* 0: none; else unlinked then, and ends with -USBIP_ETIMEDOUT */
     void (*done)(struct usbip_transfer *transfer);
     void *user;
 
@@ -75,7 +75,10 @@ struct usbip_host_session_events {
 /* Returns NULL when memory is out. The events are copied. */
 struct usbip_host_session *usbip_host_session_new(const struct usbip_host_session_events *events,
                                                   void *context);
-/* Ends all transfers as usbip_host_session_fail() does, then frees. NULL is allowed. */
+/*
+ * Ends all transfers as usbip_host_session_fail() does, then frees. NULL is allowed. This, receive
+ * and advance must not be called from within an event or a `done`; all other functions may be.
+ */
 void usbip_host_session_free(struct usbip_host_session *session);
 
 /* Exactly one of these two starts a session. Return 0 or a negative enum usbip_error. */
@@ -84,14 +87,15 @@ int usbip_host_session_request_import(struct usbip_host_session *session, const 
 
 /*
  * Feeds bytes from the server. Calls events and `done`s from within. Returns 0, or a negative
- * error after which the connection must be closed; all transfers have then ended.
+ * error after which the connection must be closed; all transfers have then ended. What follows a
+ * complete device list is ignored.
  */
 int usbip_host_session_receive(struct usbip_host_session *session, const uint8_t *data, size_t size,
                                uint64_t now_ms);
 
 /*
- * Takes all bytes that wait to be sent: *data is valid until the next call for this session.
- * Returns their number, 0 for none.
+ * Takes all bytes that wait to be sent: *data is valid until the next call of this function, so
+ * more may be queued while it is being sent. Returns their number, 0 for none.
  */
 size_t usbip_host_session_take_output(struct usbip_host_session *session, const uint8_t **data);
 /* How many bytes wait to be taken. */
@@ -99,8 +103,9 @@ size_t usbip_host_session_output_size(const struct usbip_host_session *session);
 
 /*
  * Queues a transfer. Returns 0, or a negative error, in which case `done` is not called:
- * USBIP_ERROR_ARGUMENT (not imported, length above the limit or not wLength), USBIP_ERROR_LIMIT (too
- * many in flight), USBIP_ERROR_MEMORY, USBIP_ERROR_DISCONNECTED (the session has failed).
+ * USBIP_ERROR_ARGUMENT (not imported, still in flight, length above the limit or not wLength, a
+ * type, endpoint or flag other than said above), USBIP_ERROR_LIMIT (too many in flight),
+ * USBIP_ERROR_MEMORY, USBIP_ERROR_DISCONNECTED (the session has failed).
  * A transfer may be submitted again from within its own `done`.
  */
 int usbip_host_session_submit(struct usbip_host_session *session, struct usbip_transfer *transfer,
@@ -125,7 +130,8 @@ uint64_t usbip_host_session_deadline_ms(const struct usbip_host_session *session
 
 /*
  * Ends the session from outside (connection lost, peer closed): every transfer in flight ends with
- * -USBIP_ESHUTDOWN. The first failure wins; text may be NULL.
+ * -USBIP_ESHUTDOWN, and what waits to be sent is dropped. error is negative; the first failure
+ * wins; a session whose device list is complete can fail no more. text may be NULL.
  */
 void usbip_host_session_fail(struct usbip_host_session *session, int error, const char *text);
 

@@ -1,0 +1,890 @@
+#include "client/session.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "protocol/buffer.h"
+#include "protocol/bytes.h"
+
+enum {
+    FIRST_SEQNUM = 2,           /* 0 and 1 are special to some peers */
+    LAST_SEQNUM = INT32_MAX,    /* some peers take seqnums for signed */
+    FIRST_SLOT_CAPACITY = 64,   /* a power of two, as all capacities are */
+    MAX_INTERFACES = UINT8_MAX, /* bNumInterfaces is one byte */
+    GET_STATUS_LENGTH = 2,
+};
+
+enum phase {
+    PHASE_NEW,            /* nothing requested yet */
+    PHASE_DEVLIST_HEADER, /* OP_REP_DEVLIST up to ndev */
+    PHASE_DEVLIST_RECORD,
+    PHASE_DEVLIST_END, /* all is said; nothing can fail any more */
+    PHASE_IMPORT,      /* OP_REP_IMPORT */
+    PHASE_URB,
+    PHASE_FAILED,
+};
+
+/*
+ * What a seqnum in flight stands for, at index seqnum & mask. Seqnums are given out in turn and
+ * pass over taken slots, so two of them never meet in one slot and a look-up needs no search.
+ */
+struct slot {
+    uint32_t seqnum; /* 0: free */
+    bool is_unlink;  /* of the CMD_UNLINK for the transfer; else of its CMD_SUBMIT */
+    struct usbip_transfer *transfer;
+};
+
+/* A transfer that a RET_UNLINK ended: enough to swallow a RET_SUBMIT that comes too late. */
+struct unlinked {
+    uint32_t seqnum; /* 0: empty, or already swallowed */
+    bool is_in;
+    uint32_t length;
+};
+
+struct usbip_host_session {
+    struct usbip_host_session_events events;
+    void *context;
+
+    enum phase phase;
+    int error;
+    char error_text[USBIP_ERROR_TEXT_SIZE];
+
+    char busid[USBIP_BUSID_SIZE];
+    uint32_t devid;
+    uint32_t devices_left;
+
+    struct usbip_buffer partial;
+    struct usbip_buffer output; /* being filled */
+    struct usbip_buffer taken;  /* handed out by take_output */
+
+    struct slot *slots;
+    uint32_t slot_capacity;
+    uint32_t slots_used;
+    uint32_t next_seqnum;
+
+    /* In flight, in the order of submission; the nudge is among them. */
+    struct usbip_transfer *first;
+    struct usbip_transfer *last;
+    unsigned in_flight; /* without the nudge */
+
+    struct unlinked unlinked[USBIP_RECENTLY_UNLINKED];
+    unsigned next_unlinked;
+
+    /*
+     * No transfer wants attention before. It may be too early, for the end of a transfer leaves it
+     * alone; then advance() looks at all transfers and finds the right one.
+     */
+    uint64_t deadline_ms;
+
+    struct usbip_transfer nudge;
+    uint8_t nudge_data[GET_STATUS_LENGTH];
+    bool nudge_in_flight;
+};
+
+/* ---- Failure ---- */
+
+static void list_remove(struct usbip_host_session *session, struct usbip_transfer *transfer)
+{
+    if (transfer->previous != NULL) {
+        transfer->previous->next = transfer->next;
+    } else {
+        session->first = transfer->next;
+    }
+    if (transfer->next != NULL) {
+        transfer->next->previous = transfer->previous;
+    } else {
+        session->last = transfer->previous;
+    }
+    transfer->next = NULL;
+    transfer->previous = NULL;
+}
+
+static void free_slot(struct usbip_host_session *session, uint32_t seqnum)
+{
+    struct slot *slot = &session->slots[seqnum & (session->slot_capacity - 1)];
+    assert(slot->seqnum == seqnum);
+    memset(slot, 0, sizeof *slot);
+    session->slots_used--;
+}
+
+/*
+ * The caller may reuse the transfer from within `done`, so nothing of it may be left here. A
+ * RET_UNLINK that is still to come finds nothing then and is ignored, as it is for any unknown
+ * seqnum: servers may hold it back for as long as they like.
+ */
+static void end_transfer(struct usbip_host_session *session, struct usbip_transfer *transfer,
+                         int32_t status, uint32_t actual_length)
+{
+    free_slot(session, transfer->seqnum);
+    if (transfer->unlink_seqnum != 0) {
+        free_slot(session, transfer->unlink_seqnum);
+    }
+    list_remove(session, transfer);
+    if (transfer == &session->nudge) {
+        session->nudge_in_flight = false;
+        return; /* it has served its purpose whatever the device says */
+    }
+    session->in_flight--;
+    transfer->status = status;
+    transfer->actual_length = actual_length;
+    if (transfer->done != NULL) {
+        transfer->done(transfer);
+    }
+}
+
+__attribute__((format(printf, 3, 4))) static int fail(struct usbip_host_session *session, int error,
+                                                      const char *format, ...)
+{
+    assert(error < 0);
+    if (session->phase == PHASE_FAILED || session->phase == PHASE_DEVLIST_END) {
+        return session->error;
+    }
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(session->error_text, sizeof session->error_text, format, arguments);
+    va_end(arguments);
+    session->error = error;
+    session->phase = PHASE_FAILED;
+    session->deadline_ms = UINT64_MAX;
+    session->output.size = 0;
+    /* A `done` may call almost anything; but nothing adds to the list any more. */
+    while (session->first != NULL) {
+        end_transfer(session, session->first, -USBIP_ESHUTDOWN, 0);
+    }
+    return error;
+}
+
+void usbip_host_session_fail(struct usbip_host_session *session, int error, const char *text)
+{
+    const char *reason = text != NULL ? text : usbip_error_name(error);
+    switch (session->phase) {
+    case PHASE_DEVLIST_HEADER:
+    case PHASE_DEVLIST_RECORD:
+        fail(session, error, "%s (OP_REP_DEVLIST was not complete)", reason);
+        break;
+    case PHASE_IMPORT:
+        fail(session, error, "%s (OP_REP_IMPORT of busid %s was not complete)", reason,
+             session->busid);
+        break;
+    case PHASE_NEW:
+    case PHASE_URB:
+    case PHASE_DEVLIST_END:
+    case PHASE_FAILED:
+        fail(session, error, "%s", reason);
+        break;
+    }
+}
+
+static int fail_memory(struct usbip_host_session *session)
+{
+    return fail(session, USBIP_ERROR_MEMORY, "out of memory with %u transfers in flight",
+                session->in_flight);
+}
+
+/* ---- Seqnums ---- */
+
+static int grow_slots(struct usbip_host_session *session)
+{
+    uint32_t capacity =
+        session->slot_capacity == 0 ? FIRST_SLOT_CAPACITY : session->slot_capacity * 2;
+    struct slot *slots = calloc(capacity, sizeof *slots);
+    if (slots == NULL) {
+        return USBIP_ERROR_MEMORY;
+    }
+    for (uint32_t i = 0; i < session->slot_capacity; i++) {
+        /* What did not meet under the smaller mask cannot meet under the larger one. */
+        if (session->slots[i].seqnum != 0) {
+            slots[session->slots[i].seqnum & (capacity - 1)] = session->slots[i];
+        }
+    }
+    free(session->slots);
+    session->slots = slots;
+    session->slot_capacity = capacity;
+    return 0;
+}
+
+/* Takes a slot under a new seqnum, which it returns; 0 when memory is out. */
+static uint32_t take_slot(struct usbip_host_session *session, struct usbip_transfer *transfer,
+                          bool is_unlink)
+{
+    /* Half of the slots stay free: the walk over taken ones is short on average. */
+    if (session->slots_used * 2 >= session->slot_capacity && grow_slots(session) != 0) {
+        return 0;
+    }
+    for (;;) {
+        uint32_t seqnum = session->next_seqnum;
+        session->next_seqnum = seqnum == LAST_SEQNUM ? FIRST_SEQNUM : seqnum + 1;
+        struct slot *slot = &session->slots[seqnum & (session->slot_capacity - 1)];
+        if (slot->seqnum == 0) {
+            *slot = (struct slot){.seqnum = seqnum, .is_unlink = is_unlink, .transfer = transfer};
+            session->slots_used++;
+            return seqnum;
+        }
+    }
+}
+
+static struct usbip_transfer *find_transfer(const struct usbip_host_session *session,
+                                            uint32_t seqnum, bool is_unlink)
+{
+    if (seqnum == 0 || session->slot_capacity == 0) {
+        return NULL;
+    }
+    const struct slot *slot = &session->slots[seqnum & (session->slot_capacity - 1)];
+    return slot->seqnum == seqnum && slot->is_unlink == is_unlink ? slot->transfer : NULL;
+}
+
+static void remember_unlinked(struct usbip_host_session *session, uint32_t seqnum, bool is_in,
+                              uint32_t length)
+{
+    session->unlinked[session->next_unlinked] =
+        (struct unlinked){.seqnum = seqnum, .is_in = is_in, .length = length};
+    session->next_unlinked = (session->next_unlinked + 1) % USBIP_RECENTLY_UNLINKED;
+}
+
+static struct unlinked *find_unlinked(struct usbip_host_session *session, uint32_t seqnum)
+{
+    if (seqnum == 0) {
+        return NULL;
+    }
+    for (unsigned i = 0; i < USBIP_RECENTLY_UNLINKED; i++) {
+        if (session->unlinked[i].seqnum == seqnum) {
+            return &session->unlinked[i];
+        }
+    }
+    return NULL;
+}
+
+/* ---- Life ---- */
+
+struct usbip_host_session *usbip_host_session_new(const struct usbip_host_session_events *events,
+                                                  void *context)
+{
+    struct usbip_host_session *session = calloc(1, sizeof *session);
+    if (session == NULL) {
+        return NULL;
+    }
+    session->events = *events;
+    session->context = context;
+    session->next_seqnum = FIRST_SEQNUM;
+    session->deadline_ms = UINT64_MAX;
+    return session;
+}
+
+void usbip_host_session_free(struct usbip_host_session *session)
+{
+    if (session == NULL) {
+        return;
+    }
+    usbip_host_session_fail(session, USBIP_ERROR_DISCONNECTED, "the session was closed");
+    usbip_buffer_free(&session->partial);
+    usbip_buffer_free(&session->output);
+    usbip_buffer_free(&session->taken);
+    free(session->slots);
+    free(session);
+}
+
+int usbip_host_session_error(const struct usbip_host_session *session)
+{
+    return session->error;
+}
+
+const char *usbip_host_session_error_text(const struct usbip_host_session *session)
+{
+    return session->error_text;
+}
+
+unsigned usbip_host_session_in_flight(const struct usbip_host_session *session)
+{
+    return session->in_flight;
+}
+
+/* ---- Output ---- */
+
+size_t usbip_host_session_take_output(struct usbip_host_session *session, const uint8_t **data)
+{
+    if (session->output.size == 0) {
+        return 0;
+    }
+    struct usbip_buffer full = session->output;
+    session->output = session->taken;
+    session->output.size = 0;
+    session->taken = full;
+    *data = full.data;
+    return full.size;
+}
+
+size_t usbip_host_session_output_size(const struct usbip_host_session *session)
+{
+    return session->output.size;
+}
+
+/* ---- OP phase ---- */
+
+static int check_new(const struct usbip_host_session *session)
+{
+    if (session->phase == PHASE_FAILED) {
+        return USBIP_ERROR_DISCONNECTED;
+    }
+    return session->phase == PHASE_NEW ? 0 : USBIP_ERROR_ARGUMENT;
+}
+
+int usbip_host_session_request_devlist(struct usbip_host_session *session)
+{
+    int error = check_new(session);
+    if (error != 0) {
+        return error;
+    }
+    uint8_t request[USBIP_OP_COMMON_SIZE];
+    usbip_encode_op_common(
+        request, &(struct usbip_op_common){.version = USBIP_VERSION, .code = OP_REQ_DEVLIST});
+    if (usbip_buffer_append(&session->output, request, sizeof request) != 0) {
+        return USBIP_ERROR_MEMORY;
+    }
+    session->phase = PHASE_DEVLIST_HEADER;
+    return 0;
+}
+
+int usbip_host_session_request_import(struct usbip_host_session *session, const char *busid)
+{
+    int error = check_new(session);
+    if (error != 0) {
+        return error;
+    }
+    uint8_t request[USBIP_IMPORT_REQUEST_SIZE];
+    if (busid[0] == '\0' || usbip_encode_import_request(request, busid) != 0) {
+        return USBIP_ERROR_ARGUMENT;
+    }
+    if (usbip_buffer_append(&session->output, request, sizeof request) != 0) {
+        return USBIP_ERROR_MEMORY;
+    }
+    snprintf(session->busid, sizeof session->busid, "%s", busid);
+    session->phase = PHASE_IMPORT;
+    return 0;
+}
+
+/* Checks what all OP replies begin with. */
+static int check_op_common(struct usbip_host_session *session, const struct usbip_op_common *common,
+                           uint16_t code)
+{
+    const char *name = code == OP_REP_IMPORT ? "OP_REP_IMPORT" : "OP_REP_DEVLIST";
+    if (common->version != USBIP_VERSION) {
+        return fail(session, USBIP_ERROR_VERSION,
+                    "%s has version 0x%04x where 0x%04x is expected: is that a USB/IP server of "
+                    "version 1.1.1?",
+                    name, common->version, USBIP_VERSION);
+    }
+    if (common->code != code) {
+        return fail(session, USBIP_ERROR_PROTOCOL,
+                    "reply code 0x%04x where %s (0x%04x) is expected", common->code, name, code);
+    }
+    return 0;
+}
+
+static int refuse(struct usbip_host_session *session, uint32_t status)
+{
+    int error = USBIP_ERROR_REFUSED;
+    const char *remedy = "see the server's log";
+    switch (status) {
+    case USBIP_ST_NODEV:
+        error = USBIP_ERROR_NOT_FOUND;
+        remedy = "is it plugged in and bound on the server?";
+        break;
+    case USBIP_ST_DEV_BUSY:
+        error = USBIP_ERROR_BUSY;
+        remedy = "detach it there or try again later";
+        break;
+    case USBIP_ST_DEV_ERR:
+        remedy = "plug it in again; on Windows a filter driver such as USBPcap may hold it";
+        break;
+    default:
+        break;
+    }
+    if (session->phase == PHASE_IMPORT) {
+        fail(session, error, "import of busid %s refused with status %" PRIu32 " (%s: %s); %s",
+             session->busid, status, usbip_op_status_name(status), usbip_op_status_text(status),
+             remedy);
+    } else {
+        fail(session, error, "device list refused with status %" PRIu32 " (%s: %s); %s", status,
+             usbip_op_status_name(status), usbip_op_status_text(status), "see the server's log");
+    }
+    if (session->events.refused != NULL) {
+        session->events.refused(session->context, status);
+    }
+    return error;
+}
+
+/* The two OP replies begin alike: a refused request has no body, and must not be waited for. */
+static int64_t op_reply_size(struct usbip_host_session *session, const uint8_t *bytes, size_t have,
+                             uint16_t code, size_t whole_size)
+{
+    if (have < USBIP_OP_COMMON_SIZE) {
+        return USBIP_OP_COMMON_SIZE;
+    }
+    struct usbip_op_common common;
+    usbip_decode_op_common(bytes, &common);
+    int error = check_op_common(session, &common, code);
+    if (error != 0) {
+        return error;
+    }
+    return common.status == USBIP_ST_OK ? (int64_t)whole_size : USBIP_OP_COMMON_SIZE;
+}
+
+/* Negative when the session is over, well or not. */
+static int devlist_goes_on(struct usbip_host_session *session)
+{
+    if (session->phase == PHASE_FAILED) {
+        return session->error;
+    }
+    if (session->devices_left > 0) {
+        session->phase = PHASE_DEVLIST_RECORD;
+        return 0;
+    }
+    session->phase = PHASE_DEVLIST_END;
+    if (session->events.devlist_end != NULL) {
+        session->events.devlist_end(session->context);
+    }
+    return -1;
+}
+
+static int receive_devlist_header(struct usbip_host_session *session, const uint8_t *bytes)
+{
+    struct usbip_op_common common;
+    usbip_decode_op_common(bytes, &common);
+    if (common.status != USBIP_ST_OK) {
+        return refuse(session, common.status);
+    }
+    uint32_t count = usbip_load_be32(bytes + USBIP_OP_COMMON_SIZE);
+    if (count > USBIP_MAX_LISTED_DEVICES) {
+        return fail(session, USBIP_ERROR_LIMIT,
+                    "OP_REP_DEVLIST announces %" PRIu32 " devices; the limit is %d", count,
+                    USBIP_MAX_LISTED_DEVICES);
+    }
+    session->devices_left = count;
+    return devlist_goes_on(session);
+}
+
+static int64_t devlist_record_size(const uint8_t *bytes, size_t have)
+{
+    if (have < USBIP_DEVICE_RECORD_SIZE) {
+        return USBIP_DEVICE_RECORD_SIZE;
+    }
+    struct usbip_device_record record;
+    usbip_decode_device_record(bytes, &record);
+    return USBIP_DEVICE_RECORD_SIZE + record.bNumInterfaces * USBIP_INTERFACE_RECORD_SIZE;
+}
+
+static int receive_devlist_record(struct usbip_host_session *session, const uint8_t *bytes)
+{
+    struct usbip_device_record record;
+    usbip_decode_device_record(bytes, &record);
+    struct usbip_interface_record interfaces[MAX_INTERFACES];
+    for (unsigned i = 0; i < record.bNumInterfaces; i++) {
+        usbip_decode_interface_record(
+            bytes + USBIP_DEVICE_RECORD_SIZE + i * USBIP_INTERFACE_RECORD_SIZE, &interfaces[i]);
+    }
+    session->devices_left--;
+    if (session->events.device != NULL) {
+        session->events.device(session->context, &record, interfaces, record.bNumInterfaces);
+    }
+    return devlist_goes_on(session);
+}
+
+static int receive_import(struct usbip_host_session *session, const uint8_t *bytes)
+{
+    struct usbip_op_common common;
+    usbip_decode_op_common(bytes, &common);
+    if (common.status != USBIP_ST_OK) {
+        return refuse(session, common.status);
+    }
+    struct usbip_device_record record;
+    usbip_decode_device_record(bytes + USBIP_OP_COMMON_SIZE, &record);
+    if (strcmp(record.busid, session->busid) != 0) {
+        return fail(session, USBIP_ERROR_PROTOCOL,
+                    "OP_REP_IMPORT has busid \"%s\" where %s was asked for", record.busid,
+                    session->busid);
+    }
+    session->devid = usbip_devid(&record);
+    session->phase = PHASE_URB;
+    if (session->events.imported != NULL) {
+        session->events.imported(session->context, &record);
+    }
+    return session->error;
+}
+
+/* ---- URB phase, from the server ---- */
+
+static bool is_in(const struct usbip_transfer *transfer)
+{
+    return transfer->type == USB_ENDPOINT_XFER_CONTROL
+               ? usbip_setup_direction(&transfer->setup) == USBIP_DIR_IN
+               : (transfer->endpoint & USB_DIR_IN) != 0;
+}
+
+/*
+ * The reply does not tell whether a payload follows: some servers zero its direction, some do not.
+ * The transfer with its seqnum does.
+ */
+static int64_t ret_submit_size(struct usbip_host_session *session,
+                               const struct usbip_header *header)
+{
+    bool in;
+    uint32_t length;
+    const struct usbip_transfer *transfer = find_transfer(session, header->seqnum, false);
+    if (transfer != NULL) {
+        in = is_in(transfer);
+        length = transfer->length;
+    } else {
+        const struct unlinked *unlinked = find_unlinked(session, header->seqnum);
+        if (unlinked == NULL) {
+            return fail(session, USBIP_ERROR_PROTOCOL,
+                        "RET_SUBMIT for seqnum %" PRIu32
+                        ", which was never submitted or has been answered before",
+                        header->seqnum);
+        }
+        in = unlinked->is_in;
+        length = unlinked->length;
+    }
+    uint32_t actual_length = header->ret_submit.actual_length;
+    if (actual_length > length) {
+        return fail(session, USBIP_ERROR_PROTOCOL,
+                    "RET_SUBMIT for seqnum %" PRIu32 " has actual_length %" PRId32 " where %" PRIu32
+                    " bytes were asked for",
+                    header->seqnum, (int32_t)actual_length, length);
+    }
+    return in ? USBIP_HEADER_SIZE + (int64_t)actual_length : USBIP_HEADER_SIZE;
+}
+
+static int64_t urb_size(struct usbip_host_session *session, const uint8_t *bytes, size_t have)
+{
+    if (have < USBIP_HEADER_SIZE) {
+        return USBIP_HEADER_SIZE;
+    }
+    struct usbip_header header;
+    if (usbip_decode_header(bytes, &header) != 0 ||
+        (header.command != USBIP_RET_SUBMIT && header.command != USBIP_RET_UNLINK)) {
+        return fail(session, USBIP_ERROR_PROTOCOL,
+                    "command %" PRIu32 " where RET_SUBMIT (3) or RET_UNLINK (4) is expected: the "
+                    "server sent more or less bytes than it announced, or speaks out of turn",
+                    header.command);
+    }
+    return header.command == USBIP_RET_UNLINK ? USBIP_HEADER_SIZE
+                                              : ret_submit_size(session, &header);
+}
+
+static void receive_ret_submit(struct usbip_host_session *session,
+                               const struct usbip_header *header, const uint8_t *payload)
+{
+    struct usbip_transfer *transfer = find_transfer(session, header->seqnum, false);
+    if (transfer == NULL) {
+        /* Too late for an unlinked transfer: swallowed, and not expected again. */
+        find_unlinked(session, header->seqnum)->seqnum = 0;
+        return;
+    }
+    uint32_t actual_length = header->ret_submit.actual_length;
+    if (is_in(transfer) && actual_length > 0) {
+        memcpy(transfer->buffer, payload, actual_length);
+    }
+    int32_t status = header->ret_submit.status;
+    if (status > 0) {
+        status = -status; /* some servers forget the sign */
+    }
+    if (status == -USBIP_ECONNRESET && transfer->timed_out) {
+        status = -USBIP_ETIMEDOUT;
+    }
+    end_transfer(session, transfer, status, actual_length);
+}
+
+static void receive_ret_unlink(struct usbip_host_session *session,
+                               const struct usbip_header *header)
+{
+    struct usbip_transfer *transfer = find_transfer(session, header->seqnum, true);
+    if (transfer == NULL) {
+        return; /* RET_SUBMIT came first, or the server invents answers: harmless */
+    }
+    remember_unlinked(session, transfer->seqnum, is_in(transfer), transfer->length);
+    /* Its status is that of the URB on some servers, and 0 may mean lost data: cancelled it is. */
+    end_transfer(session, transfer, transfer->timed_out ? -USBIP_ETIMEDOUT : -USBIP_ECONNRESET, 0);
+}
+
+static int receive_urb(struct usbip_host_session *session, const uint8_t *bytes)
+{
+    struct usbip_header header;
+    usbip_decode_header(bytes, &header);
+    if (header.command == USBIP_RET_SUBMIT) {
+        receive_ret_submit(session, &header, bytes + USBIP_HEADER_SIZE);
+    } else {
+        receive_ret_unlink(session, &header);
+    }
+    return session->error;
+}
+
+static int64_t pdu_size(void *context, const uint8_t *bytes, size_t have)
+{
+    struct usbip_host_session *session = context;
+    switch (session->phase) {
+    case PHASE_DEVLIST_HEADER:
+        return op_reply_size(session, bytes, have, OP_REP_DEVLIST, USBIP_DEVLIST_REPLY_HEADER_SIZE);
+    case PHASE_DEVLIST_RECORD:
+        return devlist_record_size(bytes, have);
+    case PHASE_IMPORT:
+        return op_reply_size(session, bytes, have, OP_REP_IMPORT, USBIP_IMPORT_REPLY_SIZE);
+    case PHASE_URB:
+        return urb_size(session, bytes, have);
+    case PHASE_NEW:
+        return fail(session, USBIP_ERROR_PROTOCOL,
+                    "the server speaks first: is that a USB/IP server?");
+    case PHASE_DEVLIST_END:
+    case PHASE_FAILED:
+        break;
+    }
+    return -1;
+}
+
+static int pdu(void *context, const uint8_t *bytes, size_t size)
+{
+    struct usbip_host_session *session = context;
+    (void)size;
+    switch (session->phase) {
+    case PHASE_DEVLIST_HEADER:
+        return receive_devlist_header(session, bytes);
+    case PHASE_DEVLIST_RECORD:
+        return receive_devlist_record(session, bytes);
+    case PHASE_IMPORT:
+        return receive_import(session, bytes);
+    case PHASE_URB:
+        return receive_urb(session, bytes);
+    case PHASE_NEW:
+    case PHASE_DEVLIST_END:
+    case PHASE_FAILED:
+        break;
+    }
+    return -1;
+}
+
+int usbip_host_session_receive(struct usbip_host_session *session, const uint8_t *data, size_t size,
+                               uint64_t now_ms)
+{
+    (void)now_ms; /* what comes is never late: only what does not come is */
+    static const struct usbip_framing framing = {.pdu_size = pdu_size, .pdu = pdu};
+    if (session->phase == PHASE_FAILED || session->phase == PHASE_DEVLIST_END) {
+        return session->error;
+    }
+    int result = usbip_assemble(&framing, session, &session->partial, data, size);
+    if (result < 0) {
+        /* No effect when a callback said why, or the device list is complete. */
+        fail_memory(session);
+    }
+    return session->error;
+}
+
+/* ---- URB phase, to the server ---- */
+
+static uint64_t add_ms(uint64_t now_ms, uint64_t delay_ms)
+{
+    return now_ms > UINT64_MAX - delay_ms ? UINT64_MAX : now_ms + delay_ms;
+}
+
+/* When advance() has something to do for this transfer. */
+static uint64_t attention_ms(const struct usbip_transfer *transfer)
+{
+    if (transfer->unlink_seqnum == 0) {
+        return transfer->deadline_ms;
+    }
+    return add_ms(transfer->unlink_sent_ms,
+                  transfer->nudged ? USBIP_UNLINK_TIMEOUT_MS : USBIP_UNLINK_NUDGE_MS);
+}
+
+static void watch(struct usbip_host_session *session, const struct usbip_transfer *transfer)
+{
+    uint64_t at_ms = attention_ms(transfer);
+    if (at_ms < session->deadline_ms) {
+        session->deadline_ms = at_ms;
+    }
+}
+
+static bool is_valid(const struct usbip_transfer *transfer)
+{
+    if (transfer->length > USBIP_MAX_TRANSFER_LENGTH || transfer->interval > INT32_MAX ||
+        (transfer->length > 0 && transfer->buffer == NULL) ||
+        (transfer->transfer_flags & ~(uint32_t)(USBIP_URB_SHORT_NOT_OK | USBIP_URB_ZERO_PACKET)) !=
+            0) {
+        return false;
+    }
+    switch (transfer->type) {
+    case USB_ENDPOINT_XFER_CONTROL:
+        return transfer->endpoint == 0 && transfer->length == transfer->setup.wLength;
+    case USB_ENDPOINT_XFER_BULK:
+    case USB_ENDPOINT_XFER_INT:
+        return (transfer->endpoint & 0x0f) != 0 && (transfer->endpoint & 0x70) == 0;
+    default:
+        return false;
+    }
+}
+
+static int queue_submit(struct usbip_host_session *session, struct usbip_transfer *transfer,
+                        uint64_t now_ms)
+{
+    bool in = is_in(transfer);
+    uint32_t payload_size = in ? 0 : transfer->length;
+    uint8_t *out = usbip_buffer_reserve(&session->output, USBIP_HEADER_SIZE + payload_size);
+    uint32_t seqnum = out != NULL ? take_slot(session, transfer, false) : 0;
+    if (seqnum == 0) {
+        return USBIP_ERROR_MEMORY;
+    }
+    struct usbip_header header = {
+        .command = USBIP_CMD_SUBMIT,
+        .seqnum = seqnum,
+        .devid = session->devid,
+        .direction = in ? USBIP_DIR_IN : USBIP_DIR_OUT,
+        .ep = transfer->endpoint & 0x0f,
+        .cmd_submit = {.transfer_flags = transfer->transfer_flags,
+                       .transfer_buffer_length = transfer->length},
+    };
+    if (transfer->type == USB_ENDPOINT_XFER_CONTROL) {
+        usbip_encode_setup(header.cmd_submit.setup, &transfer->setup);
+    } else if (transfer->type == USB_ENDPOINT_XFER_INT) {
+        /* With 0 a Linux server closes the connection. */
+        header.cmd_submit.interval = transfer->interval > 0 ? (int32_t)transfer->interval : 1;
+    }
+    usbip_encode_header(out, &header);
+    if (payload_size > 0) {
+        memcpy(out + USBIP_HEADER_SIZE, transfer->buffer, payload_size);
+    }
+    session->output.size += USBIP_HEADER_SIZE + payload_size;
+
+    transfer->status = 0;
+    transfer->actual_length = 0;
+    transfer->seqnum = seqnum;
+    transfer->unlink_seqnum = 0;
+    transfer->deadline_ms =
+        transfer->timeout_ms > 0 ? add_ms(now_ms, transfer->timeout_ms) : UINT64_MAX;
+    transfer->unlink_sent_ms = 0;
+    transfer->timed_out = false;
+    transfer->nudged = false;
+    transfer->next = NULL;
+    transfer->previous = session->last;
+    if (session->last != NULL) {
+        session->last->next = transfer;
+    } else {
+        session->first = transfer;
+    }
+    session->last = transfer;
+    watch(session, transfer);
+    return 0;
+}
+
+int usbip_host_session_submit(struct usbip_host_session *session, struct usbip_transfer *transfer,
+                              uint64_t now_ms)
+{
+    if (session->phase == PHASE_FAILED) {
+        return USBIP_ERROR_DISCONNECTED;
+    }
+    if (session->phase != PHASE_URB || !is_valid(transfer) ||
+        find_transfer(session, transfer->seqnum, false) == transfer) {
+        return USBIP_ERROR_ARGUMENT;
+    }
+    if (session->in_flight >= USBIP_MAX_TRANSFERS) {
+        return USBIP_ERROR_LIMIT;
+    }
+    int error = queue_submit(session, transfer, now_ms);
+    if (error == 0) {
+        session->in_flight++;
+    }
+    return error;
+}
+
+void usbip_host_session_unlink(struct usbip_host_session *session, struct usbip_transfer *transfer,
+                               uint64_t now_ms)
+{
+    if (session->phase != PHASE_URB ||
+        find_transfer(session, transfer->seqnum, false) != transfer ||
+        transfer->unlink_seqnum != 0) {
+        return;
+    }
+    uint8_t *out = usbip_buffer_reserve(&session->output, USBIP_HEADER_SIZE);
+    uint32_t seqnum = out != NULL ? take_slot(session, transfer, true) : 0;
+    if (seqnum == 0) {
+        fail_memory(session);
+        return;
+    }
+    usbip_encode_header(out, &(struct usbip_header){
+                                 .command = USBIP_CMD_UNLINK,
+                                 .seqnum = seqnum,
+                                 .devid = session->devid,
+                                 .cmd_unlink = {.unlink_seqnum = transfer->seqnum},
+                             });
+    session->output.size += USBIP_HEADER_SIZE;
+    transfer->unlink_seqnum = seqnum;
+    transfer->unlink_sent_ms = now_ms;
+    watch(session, transfer);
+}
+
+/*
+ * A Linux server sends some RET_UNLINK only with the completion of another URB, and GET_STATUS
+ * completes on any device, be it with a stall.
+ */
+static int send_nudge(struct usbip_host_session *session, uint64_t now_ms)
+{
+    if (session->nudge_in_flight) {
+        return 0;
+    }
+    session->nudge = (struct usbip_transfer){
+        .type = USB_ENDPOINT_XFER_CONTROL,
+        .setup = {.bmRequestType = USB_DIR_IN | USB_TYPE_STANDARD | USB_RECIP_DEVICE,
+                  .bRequest = USB_REQ_GET_STATUS,
+                  .wLength = GET_STATUS_LENGTH},
+        .buffer = session->nudge_data,
+        .length = GET_STATUS_LENGTH,
+    };
+    if (queue_submit(session, &session->nudge, now_ms) != 0) {
+        return fail_memory(session);
+    }
+    session->nudge_in_flight = true;
+    return 0;
+}
+
+/* Returns 0 or a negative error; all transfers have ended then. */
+static int attend(struct usbip_host_session *session, struct usbip_transfer *transfer,
+                  uint64_t now_ms)
+{
+    if (transfer->unlink_seqnum == 0) {
+        transfer->timed_out = true;
+        usbip_host_session_unlink(session, transfer, now_ms);
+        return session->error;
+    }
+    if (!transfer->nudged) {
+        transfer->nudged = true;
+        /* However late this call is, the nudge gets its time to work. */
+        transfer->unlink_sent_ms = now_ms - USBIP_UNLINK_NUDGE_MS;
+        return send_nudge(session, now_ms);
+    }
+    return fail(session, USBIP_ERROR_TIMEOUT,
+                "no RET_UNLINK for seqnum %" PRIu32 " (endpoint 0x%02x) within %d ms: the server "
+                "has lost it; reconnect",
+                transfer->seqnum, transfer->endpoint, USBIP_UNLINK_TIMEOUT_MS);
+}
+
+int usbip_host_session_advance(struct usbip_host_session *session, uint64_t now_ms)
+{
+    if (now_ms < session->deadline_ms) {
+        return session->error;
+    }
+    session->deadline_ms = UINT64_MAX;
+    for (struct usbip_transfer *transfer = session->first; transfer != NULL;
+         transfer = transfer->next) {
+        if (attention_ms(transfer) <= now_ms && attend(session, transfer, now_ms) != 0) {
+            break;
+        }
+        watch(session, transfer);
+    }
+    return session->error;
+}
+
+uint64_t usbip_host_session_deadline_ms(const struct usbip_host_session *session)
+{
+    return session->deadline_ms;
+}

@@ -1,0 +1,56 @@
+/*
+ * The little that the connection needs of the system: non-blocking TCP sockets, and waiting for
+ * one. One source file per system implements it; nothing else in the client talks to the system.
+ *
+ * A `reason` receives words such as "Connection refused" and has USBIP_SOCKET_REASON_SIZE bytes.
+ */
+#ifndef CLIENT_SOCKET_H
+#define CLIENT_SOCKET_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    USBIP_SOCKET_REASON_SIZE = 128,
+    USBIP_SOCKET_USER_TIMEOUT_MS = 20000, /* sent bytes unconfirmed for so long: connection lost */
+};
+
+/* What receive and send return instead of a count. */
+enum {
+    USBIP_SOCKET_AGAIN = -1, /* nothing can be done now */
+    USBIP_SOCKET_BROKEN = -2,
+};
+
+/* The addresses of a host. */
+struct usbip_socket_addresses;
+
+/* Blocks while the name is looked up. Returns 0, or -1 with a reason. The caller frees. */
+int usbip_socket_resolve(struct usbip_socket_addresses **addresses, const char *host, uint16_t port,
+                         char *reason);
+unsigned usbip_socket_address_count(const struct usbip_socket_addresses *addresses);
+void usbip_socket_addresses_free(struct usbip_socket_addresses *addresses); /* NULL is allowed */
+
+/*
+ * A new socket, without Nagle's delay and with keep-alive, that starts to connect to the address at
+ * index. Returns the descriptor, which the caller closes, or -1 with a reason.
+ */
+int usbip_socket_connect(const struct usbip_socket_addresses *addresses, unsigned index,
+                         char *reason);
+/* Whether a connect has succeeded: 1, 0 when that is not known yet, or -1 with a reason. */
+int usbip_socket_is_connected(int fd, char *reason);
+void usbip_socket_close(int fd);
+
+/*
+ * Move at most size bytes and return how many, or USBIP_SOCKET_AGAIN, or USBIP_SOCKET_BROKEN with a
+ * reason. 0 received: the peer has closed. A broken connection raises no signal.
+ */
+ptrdiff_t usbip_socket_receive(int fd, uint8_t *data, size_t size, char *reason);
+ptrdiff_t usbip_socket_send(int fd, const uint8_t *data, size_t size, char *reason);
+
+/*
+ * Waits for one of the USBIP_EVENT_… or until timeout_ms have passed; UINT64_MAX waits for ever.
+ * It may return early. An fd of -1 only waits.
+ */
+void usbip_socket_wait(int fd, int events, uint64_t timeout_ms);
+
+#endif

@@ -1,0 +1,219 @@
+#define _POSIX_C_SOURCE 200809L /* C11 hides what POSIX adds, and this is what the file is about   \
+                                 */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "client/connection.h"
+#include "client/socket.h"
+
+#ifndef MSG_NOSIGNAL
+#define MSG_NOSIGNAL 0 /* such systems have SO_NOSIGPIPE */
+#endif
+
+struct usbip_socket_addresses {
+    struct addrinfo *first;
+};
+
+uint64_t usbip_now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static void explain(char *reason, int error)
+{
+    /* strerror() may share its buffer between threads, and each port may have its own thread. */
+    if (strerror_r(error, reason, USBIP_SOCKET_REASON_SIZE) != 0) {
+        snprintf(reason, USBIP_SOCKET_REASON_SIZE, "error %d", error);
+    }
+}
+
+/* ---- Addresses ---- */
+
+int usbip_socket_resolve(struct usbip_socket_addresses **addresses, const char *host, uint16_t port,
+                         char *reason)
+{
+    *addresses = NULL;
+    char service[sizeof "65535"];
+    snprintf(service, sizeof service, "%u", (unsigned)port);
+    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
+    struct addrinfo *first;
+    int error = getaddrinfo(host, service, &hints, &first);
+    if (error == EAI_SYSTEM) {
+        explain(reason, errno);
+        return -1;
+    }
+    if (error != 0) {
+        snprintf(reason, USBIP_SOCKET_REASON_SIZE, "%s", gai_strerror(error));
+        return -1;
+    }
+    struct usbip_socket_addresses *result = malloc(sizeof *result);
+    if (result == NULL) {
+        freeaddrinfo(first);
+        snprintf(reason, USBIP_SOCKET_REASON_SIZE, "out of memory");
+        return -1;
+    }
+    result->first = first;
+    *addresses = result;
+    return 0;
+}
+
+unsigned usbip_socket_address_count(const struct usbip_socket_addresses *addresses)
+{
+    unsigned count = 0;
+    for (const struct addrinfo *info = addresses->first; info != NULL; info = info->ai_next) {
+        count++;
+    }
+    return count;
+}
+
+void usbip_socket_addresses_free(struct usbip_socket_addresses *addresses)
+{
+    if (addresses != NULL) {
+        freeaddrinfo(addresses->first);
+        free(addresses);
+    }
+}
+
+/* ---- Sockets ---- */
+
+static void set_option(int fd, int level, int option, int value)
+{
+    /* All of these only make the connection better: without them it still works. */
+    setsockopt(fd, level, option, &value, sizeof value);
+}
+
+static void set_options(int fd)
+{
+    set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+#ifdef TCP_KEEPIDLE
+    set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, USBIP_KEEPALIVE_IDLE_S);
+#endif
+#ifdef TCP_KEEPALIVE /* the same under another name */
+    set_option(fd, IPPROTO_TCP, TCP_KEEPALIVE, USBIP_KEEPALIVE_IDLE_S);
+#endif
+#ifdef TCP_KEEPINTVL
+    set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, USBIP_KEEPALIVE_INTERVAL_S);
+#endif
+#ifdef TCP_KEEPCNT
+    set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, USBIP_KEEPALIVE_PROBES);
+#endif
+#ifdef TCP_USER_TIMEOUT
+    set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, USBIP_SOCKET_USER_TIMEOUT_MS);
+#endif
+#ifdef SO_NOSIGPIPE
+    set_option(fd, SOL_SOCKET, SO_NOSIGPIPE, 1);
+#endif
+}
+
+static int make_non_blocking(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+    if (flags == -1 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) == -1) {
+        return -1;
+    }
+    return fcntl(fd, F_SETFD, FD_CLOEXEC);
+}
+
+int usbip_socket_connect(const struct usbip_socket_addresses *addresses, unsigned index,
+                         char *reason)
+{
+    const struct addrinfo *info = addresses->first;
+    while (index-- > 0) {
+        info = info->ai_next;
+    }
+    int fd = socket(info->ai_family, info->ai_socktype, info->ai_protocol);
+    if (fd == -1) {
+        explain(reason, errno);
+        return -1;
+    }
+    if (make_non_blocking(fd) == -1) {
+        explain(reason, errno);
+        close(fd);
+        return -1;
+    }
+    set_options(fd);
+    /* Interrupted, it goes on in the background as well. */
+    if (connect(fd, info->ai_addr, info->ai_addrlen) == -1 && errno != EINPROGRESS &&
+        errno != EINTR) {
+        explain(reason, errno);
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+int usbip_socket_is_connected(int fd, char *reason)
+{
+    struct pollfd waiting = {.fd = fd, .events = POLLOUT};
+    if (poll(&waiting, 1, 0) <= 0) {
+        return 0;
+    }
+    int error = 0;
+    socklen_t size = sizeof error;
+    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) == -1) {
+        error = errno;
+    }
+    if (error != 0) {
+        explain(reason, error);
+        return -1;
+    }
+    return 1;
+}
+
+void usbip_socket_close(int fd)
+{
+    close(fd);
+}
+
+static ptrdiff_t result_of(ssize_t count, char *reason)
+{
+    if (count >= 0) {
+        return count;
+    }
+    if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR) {
+        return USBIP_SOCKET_AGAIN;
+    }
+    explain(reason, errno);
+    return USBIP_SOCKET_BROKEN;
+}
+
+ptrdiff_t usbip_socket_receive(int fd, uint8_t *data, size_t size, char *reason)
+{
+    return result_of(recv(fd, data, size, 0), reason);
+}
+
+ptrdiff_t usbip_socket_send(int fd, const uint8_t *data, size_t size, char *reason)
+{
+    return result_of(send(fd, data, size, MSG_NOSIGNAL), reason);
+}
+
+void usbip_socket_wait(int fd, int events, uint64_t timeout_ms)
+{
+    struct pollfd waiting = {.fd = fd};
+    if (events & USBIP_EVENT_READ) {
+        waiting.events |= POLLIN;
+    }
+    if (events & USBIP_EVENT_WRITE) {
+        waiting.events |= POLLOUT;
+    }
+    int timeout = timeout_ms > INT_MAX ? INT_MAX : (int)timeout_ms;
+    if (timeout_ms == UINT64_MAX) {
+        timeout = -1;
+    }
+    poll(&waiting, 1, timeout);
+}
