@@ -1,6 +1,7 @@
 /*
- * Behaviour: what is at the far end of an emulated chip. A Lua script, a replayed capture and C code
- * all stand behind this one table, so that everything else works without knowing which one it is.
+ * Behaviour: what is at the far end of an emulated chip. A Lua script, a replayed capture and C
+ * code all stand behind this one table, so that everything else works without knowing which one it
+ * is.
  *
  * Every operation may be NULL. Operations may call what device.h offers to behaviours.
  */
@@ -36,21 +37,22 @@ struct usbip_behaviour_ops {
     /* USBIP_BREAK_STOP, USBIP_BREAK_START, or a duration in ms. */
     void (*send_break)(void *context, unsigned duration_ms);
 
-    /* Bytes that the host has sent. Not called while no more than half of the room to write is left,
-     * so that what answers every byte with a byte or less is never refused; the host then waits. */
+    /* Bytes that the host has sent. Not called while no more than half of the room to write is
+     * left, so that what answers every byte with a byte or less is never refused; the host then
+     * waits. */
     void (*data)(void *context, const uint8_t *data, size_t size);
 
     /* The host has taken all that was written. */
     void (*drained)(void *context);
 
     /*
-     * A class or vendor request on endpoint 0, before the chip sees it, or a standard request that is
-     * not the device's own (a HID report descriptor, say). Returns true when it was taken: it is
+     * A class or vendor request on endpoint 0, before the chip sees it, or a standard request that
+     * is not the device's own (a HID report descriptor, say). Returns true when it was taken: it is
      * completed, or will be, as function.h tells of functions.
      */
     bool (*control)(void *context, struct usbip_urb *urb);
 
-    /* Raw function: a transfer on an OUT endpoint. Returns true when it was taken, as above; false
+    /* Raw function: a transfer on an OUT endpoint. Returns true when it has completed it; false
      * accepts and drops it. */
     bool (*out)(void *context, uint8_t endpoint, struct usbip_urb *urb);
     /* Raw function: the host asks for data on this IN endpoint and none is kept for it. */

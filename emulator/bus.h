@@ -13,8 +13,8 @@ struct usbip_bus {
     struct usbip_log log;
 };
 
-/* Takes the device over and gives it the next busid. Returns 0, or -1 at the limit or out of memory;
- * then the device stays the caller's. */
+/* Takes the device over and gives it the next busid. Returns 0, or -1 at the limit or out of
+ * memory; then the device stays the caller's. */
 int usbip_bus_add(struct usbip_bus *bus, struct usbip_device *device);
 
 /* Frees all devices. No session may be left. */

@@ -15,15 +15,15 @@ static void accept(struct usbip_urb *urb)
 
 static bool interface_exists(const struct usbip_device *device, uint16_t wIndex)
 {
-    return device->bConfigurationValue && wIndex < INTERFACE_COUNT
-           && usbip_find_altsetting(device->configuration, (uint8_t)wIndex, 0);
+    return device->bConfigurationValue && wIndex < INTERFACE_COUNT &&
+           usbip_find_altsetting(device->configuration, (uint8_t)wIndex, 0);
 }
 
 /* Endpoint 0 always does, in both spellings. */
 static bool endpoint_exists(const struct usbip_device *device, uint16_t wIndex)
 {
-    return (wIndex & ~(USB_DIR_IN | 0x0f)) == 0
-           && usbip_device_endpoint_type(device, (uint8_t)wIndex) >= 0;
+    return (wIndex & ~(USB_DIR_IN | 0x0f)) == 0 &&
+           usbip_device_endpoint_type(device, (uint8_t)wIndex) >= 0;
 }
 
 /* ---- Descriptors ---- */
@@ -71,8 +71,8 @@ static void get_other_speed(const struct usbip_device *device, struct usbip_urb 
     while (usbip_next_descriptor(bytes, size, &offset, &at) > 0) {
         struct usbip_endpoint_descriptor endpoint;
         uint8_t *descriptor = bytes + (at - bytes);
-        if (usbip_decode_endpoint_descriptor(at, (size_t)(bytes + size - at), &endpoint) == 0
-            && endpoint.wMaxPacketSize > FULL_SPEED_BULK_PACKET_SIZE) {
+        if (usbip_decode_endpoint_descriptor(at, (size_t)(bytes + size - at), &endpoint) == 0 &&
+            endpoint.wMaxPacketSize > FULL_SPEED_BULK_PACKET_SIZE) {
             endpoint.wMaxPacketSize = FULL_SPEED_BULK_PACKET_SIZE;
             usbip_encode_endpoint_descriptor(descriptor, &endpoint);
         }
@@ -121,8 +121,7 @@ static void enable_endpoints(struct usbip_device *device, const struct usbip_alt
     for (unsigned i = 0; i < setting->endpoint_count; i++) {
         const struct usbip_endpoint_descriptor *d =
             &device->configuration->endpoints[setting->first_endpoint + i];
-        struct endpoint *endpoint =
-            &device->endpoints[usbip_endpoint_index(d->bEndpointAddress)];
+        struct endpoint *endpoint = &device->endpoints[usbip_endpoint_index(d->bEndpointAddress)];
         endpoint->exists = true;
         endpoint->type = d->bmAttributes & USB_ENDPOINT_XFERTYPE_MASK;
     }
@@ -169,8 +168,7 @@ static void set_interface(struct usbip_device *device, struct usbip_urb *urb)
     uint16_t number = urb->setup.wIndex, alternate = urb->setup.wValue;
     const struct usbip_altsetting *setting = NULL;
     if (interface_exists(device, number) && alternate <= UINT8_MAX)
-        setting =
-            usbip_find_altsetting(device->configuration, (uint8_t)number, (uint8_t)alternate);
+        setting = usbip_find_altsetting(device->configuration, (uint8_t)number, (uint8_t)alternate);
     if (!setting) {
         usbip_urb_stall(urb);
         return;
@@ -224,16 +222,16 @@ static void change_feature(struct usbip_device *device, struct usbip_urb *urb, b
 {
     const struct usbip_setup *setup = &urb->setup;
     uint8_t recipient = setup->bmRequestType & USB_RECIP_MASK;
-    if (recipient == USB_RECIP_ENDPOINT && setup->wValue == USB_ENDPOINT_HALT
-        && endpoint_exists(device, setup->wIndex)) {
+    if (recipient == USB_RECIP_ENDPOINT && setup->wValue == USB_ENDPOINT_HALT &&
+        endpoint_exists(device, setup->wIndex)) {
         uint8_t endpoint = (uint8_t)setup->wIndex;
         if (set)
             usbip_device_halt(device, endpoint);
         else
             usbip_device_clear_halt(device, endpoint);
         accept(urb);
-    } else if (recipient == USB_RECIP_DEVICE && setup->wValue == USB_DEVICE_REMOTE_WAKEUP
-               && (device->configuration->descriptor.bmAttributes & USB_CONFIG_ATT_WAKEUP)) {
+    } else if (recipient == USB_RECIP_DEVICE && setup->wValue == USB_DEVICE_REMOTE_WAKEUP &&
+               (device->configuration->descriptor.bmAttributes & USB_CONFIG_ATT_WAKEUP)) {
         device->remote_wakeup = set;
         accept(urb);
     } else {
@@ -262,12 +260,12 @@ static bool standard_request(struct usbip_device *device, struct usbip_urb *urb)
         usbip_urb_complete_with(urb, &byte, 1);
     } else if (!in && setup->bRequest == USB_REQ_SET_CONFIGURATION) {
         set_configuration(device, urb);
-    } else if (in && setup->bRequest == USB_REQ_GET_INTERFACE && recipient == USB_RECIP_INTERFACE
-               && interface_exists(device, setup->wIndex)) {
+    } else if (in && setup->bRequest == USB_REQ_GET_INTERFACE && recipient == USB_RECIP_INTERFACE &&
+               interface_exists(device, setup->wIndex)) {
         byte = device->alternate[setup->wIndex];
         usbip_urb_complete_with(urb, &byte, 1);
-    } else if (!in && setup->bRequest == USB_REQ_SET_INTERFACE
-               && recipient == USB_RECIP_INTERFACE) {
+    } else if (!in && setup->bRequest == USB_REQ_SET_INTERFACE &&
+               recipient == USB_RECIP_INTERFACE) {
         set_interface(device, urb);
     } else if (!in && setup->bRequest == USB_REQ_SET_ADDRESS) {
         usbip_log(device->log, USBIP_LOG_ERROR,
@@ -285,24 +283,25 @@ static bool is_consistent(const struct usbip_urb *urb)
 {
     const struct usbip_setup *setup = &urb->setup;
     bool in = urb->direction == USBIP_DIR_IN;
-    return urb->length == setup->wLength
-           && (setup->wLength == 0 || in == ((setup->bmRequestType & USB_DIR_IN) != 0));
+    return urb->length == setup->wLength &&
+           (setup->wLength == 0 || in == ((setup->bmRequestType & USB_DIR_IN) != 0));
 }
 
 void usbip_device_control(struct usbip_device *device, struct usbip_urb *urb)
 {
     const struct usbip_setup *setup = &urb->setup;
     if (!is_consistent(urb)) {
-        usbip_log(device->log, USBIP_LOG_ERROR,
-                  "%s: control URB %u has direction %s and length %u, its setup packet bmRequestType "
-                  "0x%02x and wLength %u; they must agree",
-                  device->name, urb->seqnum, urb->direction == USBIP_DIR_IN ? "IN" : "OUT",
-                  urb->length, setup->bmRequestType, setup->wLength);
+        usbip_log(
+            device->log, USBIP_LOG_ERROR,
+            "%s: control URB %u has direction %s and length %u, its setup packet bmRequestType "
+            "0x%02x and wLength %u; they must agree",
+            device->name, urb->seqnum, urb->direction == USBIP_DIR_IN ? "IN" : "OUT", urb->length,
+            setup->bmRequestType, setup->wLength);
         usbip_urb_complete(urb, -USBIP_EINVAL, 0);
         return;
     }
-    if (setup->bmRequestType == PORT_RESET_REQUEST_TYPE && setup->bRequest == USB_REQ_SET_FEATURE
-        && setup->wValue == PORT_FEATURE_RESET) {
+    if (setup->bmRequestType == PORT_RESET_REQUEST_TYPE && setup->bRequest == USB_REQ_SET_FEATURE &&
+        setup->wValue == PORT_FEATURE_RESET) {
         usbip_log(device->log, USBIP_LOG_VERBOSE, "%s: reset", device->name);
         usbip_device_reset(device);
         accept(urb);

@@ -125,8 +125,9 @@ void usbip_device_submit(struct usbip_device *device, const struct usbip_header 
     if (header->ep < ENDPOINT_COUNT / 2)
         endpoint = &device->endpoints[usbip_endpoint_index(address)];
     if (!endpoint || (header->ep != 0 && !endpoint->exists)) {
-        usbip_log(device->log, USBIP_LOG_ERROR, "%s: URB %u for endpoint %u %s, which does not exist%s",
-                  device->name, header->seqnum, header->ep, in ? "IN" : "OUT",
+        usbip_log(device->log, USBIP_LOG_ERROR,
+                  "%s: URB %u for endpoint %u %s, which does not exist%s", device->name,
+                  header->seqnum, header->ep, in ? "IN" : "OUT",
                   device->bConfigurationValue ? "" : " before SET_CONFIGURATION");
         refuse(device, header, -USBIP_ENOENT);
         return;
@@ -206,8 +207,8 @@ void usbip_urb_complete(struct usbip_urb *urb, int32_t status, uint32_t actual_l
 {
     struct usbip_device *device = urb->device;
     bool in = urb->direction == USBIP_DIR_IN;
-    if (in && status == 0 && actual_length < urb->length
-        && (urb->transfer_flags & USBIP_URB_SHORT_NOT_OK))
+    if (in && status == 0 && actual_length < urb->length &&
+        (urb->transfer_flags & USBIP_URB_SHORT_NOT_OK))
         status = -USBIP_EREMOTEIO;
     if (status == -USBIP_EPIPE)
         device->counters.stalls++;
@@ -366,16 +367,17 @@ static bool copy_strings(struct usbip_device *device, const char *const strings[
 static bool check_descriptor(const struct usbip_device *device, char error_text[ERROR_TEXT_SIZE])
 {
     const struct usbip_device_descriptor *d = &device->descriptor;
-    if (device->speed != USBIP_SPEED_LOW && device->speed != USBIP_SPEED_FULL
-        && device->speed != USBIP_SPEED_HIGH) {
+    if (device->speed != USBIP_SPEED_LOW && device->speed != USBIP_SPEED_FULL &&
+        device->speed != USBIP_SPEED_HIGH) {
         snprintf(error_text, ERROR_TEXT_SIZE, "speed %d is not low, full or high",
                  (int)device->speed);
         return false;
     }
     uint8_t size = d->bMaxPacketSize0;
-    bool fits = device->speed == USBIP_SPEED_HIGH  ? size == 64
-                : device->speed == USBIP_SPEED_LOW ? size == 8
-                                                   : size == 8 || size == 16 || size == 32 || size == 64;
+    bool fits = device->speed == USBIP_SPEED_HIGH ? size == 64
+                : device->speed == USBIP_SPEED_LOW
+                    ? size == 8
+                    : size == 8 || size == 16 || size == 32 || size == 64;
     if (!fits) {
         snprintf(error_text, ERROR_TEXT_SIZE,
                  "bMaxPacketSize0 is %u, which USB does not allow at this speed", size);
@@ -427,9 +429,10 @@ static bool build(struct usbip_device *device, const struct usbip_device_options
         options.configuration_size = type->describe(&options, described, sizeof described);
         options.configuration = described;
     }
-    if (options.configuration_size == 0
-        || options.configuration_size > USBIP_MAX_CONFIGURATION_SIZE) {
-        snprintf(error_text, ERROR_TEXT_SIZE, "the configuration descriptor has %zu bytes (limit %d)",
+    if (options.configuration_size == 0 ||
+        options.configuration_size > USBIP_MAX_CONFIGURATION_SIZE) {
+        snprintf(error_text, ERROR_TEXT_SIZE,
+                 "the configuration descriptor has %zu bytes (limit %d)",
                  options.configuration_size, USBIP_MAX_CONFIGURATION_SIZE);
         return false;
     }
@@ -442,8 +445,8 @@ static bool build(struct usbip_device *device, const struct usbip_device_options
         return false;
     }
     memcpy(device->configuration_bytes, options.configuration, options.configuration_size);
-    if (!check_descriptor(device, error_text) || !check_configuration(device, error_text)
-        || !copy_strings(device, options.strings, error_text))
+    if (!check_descriptor(device, error_text) || !check_configuration(device, error_text) ||
+        !copy_strings(device, options.strings, error_text))
         return false;
     device->function = type->create(device, &options.function, error_text);
     return device->function != NULL;
@@ -522,7 +525,7 @@ unsigned usbip_device_interfaces(const struct usbip_device *device,
 int usbip_device_endpoint_type(const struct usbip_device *device, uint8_t endpoint)
 {
     unsigned index = usbip_endpoint_index(endpoint);
-    return index == 0                            ? USB_ENDPOINT_XFER_CONTROL
+    return index == 0                        ? USB_ENDPOINT_XFER_CONTROL
            : device->endpoints[index].exists ? device->endpoints[index].type
                                              : -1;
 }

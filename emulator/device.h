@@ -24,7 +24,7 @@
 #include "protocol/usbip.h"
 
 enum {
-    USBIP_MAX_STRINGS = 32,            /* string descriptors of a device, index 0 included */
+    USBIP_MAX_STRINGS = 32,              /* string descriptors of a device, index 0 included */
     USBIP_MAX_CONFIGURATION_SIZE = 4096, /* wTotalLength */
 };
 
@@ -32,8 +32,9 @@ struct usbip_device_session;
 
 /* What a device shows in enumeration. */
 struct usbip_device_options {
-    struct usbip_device_descriptor descriptor; /* iManufacturer and so on are indices of strings[] */
-    enum usbip_speed speed;                    /* low, full or high */
+    struct usbip_device_descriptor
+        descriptor;         /* iManufacturer and so on are indices of strings[] */
+    enum usbip_speed speed; /* low, full or high */
     /* UTF-8; [0] is unused: the language is US English. NULL: no such descriptor. */
     const char *strings[USBIP_MAX_STRINGS];
     /* With wTotalLength bytes. NULL: the function describes itself. */
@@ -50,23 +51,24 @@ struct usbip_urb {
     struct usbip_device *device;
     struct usbip_urb *next, *previous; /* on the endpoint */
     uint32_t seqnum;
-    uint8_t endpoint;                  /* bEndpointAddress; 0 for control */
+    uint8_t endpoint; /* bEndpointAddress; 0 for control */
     enum usbip_direction direction;
-    uint32_t length;                   /* transfer_buffer_length */
+    uint32_t length; /* transfer_buffer_length */
     uint32_t transfer_flags;
     int32_t number_of_packets;
-    struct usbip_setup setup;          /* endpoint 0 */
-    const uint8_t *data;               /* OUT: length bytes */
-    uint8_t *owned;                    /* data, once the URB outlives the call that brought it */
-    uint32_t consumed;                 /* OUT: for functions that take a transfer in pieces */
+    struct usbip_setup setup; /* endpoint 0 */
+    const uint8_t *data;      /* OUT: length bytes */
+    uint8_t *owned;           /* data, once the URB outlives the call that brought it */
+    uint32_t consumed;        /* OUT: for functions that take a transfer in pieces */
 };
 
 struct usbip_device;
 
 /*
  * Makes a device of this function and behaviour; all options are copied. The scheduler, log and
- * behaviour's context must outlive it. Returns NULL and, in error_text, why: a malformed descriptor, a
- * string too long, endpoints that the function needs and the configuration lacks, memory.
+ * behaviour's context must outlive it. Returns NULL and, in error_text, why: a malformed
+ * descriptor, a string too long, endpoints that the function needs and the configuration lacks,
+ * memory.
  */
 struct usbip_device *usbip_device_new(const struct usbip_device_options *options,
                                       const struct usbip_function_type *type,
@@ -109,21 +111,21 @@ unsigned usbip_device_interfaces(const struct usbip_device *device,
 /* ---- For functions ---- */
 
 /*
- * The first URB that waits on an endpoint (0 for control), or NULL when there is none, the endpoint is
- * halted, or the session has no room for more completions just now; the function is called again when
- * that changes.
+ * The first URB that waits on an endpoint (0 for control), or NULL when there is none, the endpoint
+ * is halted, or the session has no room for more completions just now; the function is called again
+ * when that changes.
  */
 struct usbip_urb *usbip_device_next_urb(struct usbip_device *device, uint8_t endpoint);
 
 /*
- * Room for `size` bytes (at most urb->length) of an IN transfer, to be filled before its completion,
- * which must be the next call for this device. NULL when memory is out.
+ * Room for `size` bytes (at most urb->length) of an IN transfer, to be filled before its
+ * completion, which must be the next call for this device. NULL when memory is out.
  */
 uint8_t *usbip_urb_reserve(struct usbip_urb *urb, uint32_t size);
 /*
- * Completes with a status (0 or a negative wire errno) and the number of bytes that were put into the
- * reserved room, or taken of an OUT transfer. A short IN transfer with USBIP_URB_SHORT_NOT_OK becomes
- * -USBIP_EREMOTEIO, as in usbcore. The URB is gone then.
+ * Completes with a status (0 or a negative wire errno) and the number of bytes that were put into
+ * the reserved room, or taken of an OUT transfer. A short IN transfer with USBIP_URB_SHORT_NOT_OK
+ * becomes -USBIP_EREMOTEIO, as in usbcore. The URB is gone then.
  */
 void usbip_urb_complete(struct usbip_urb *urb, int32_t status, uint32_t actual_length);
 /* Completes an IN transfer with these bytes, cut to urb->length. */
@@ -132,8 +134,8 @@ void usbip_urb_complete_with(struct usbip_urb *urb, const void *data, size_t siz
 void usbip_urb_stall(struct usbip_urb *urb);
 
 /*
- * Halts an endpoint: the URBs that wait and those to come end with -USBIP_EPIPE, until the host sends
- * CLEAR_FEATURE(ENDPOINT_HALT).
+ * Halts an endpoint: the URBs that wait and those to come end with -USBIP_EPIPE, until the host
+ * sends CLEAR_FEATURE(ENDPOINT_HALT).
  */
 void usbip_device_halt(struct usbip_device *device, uint8_t endpoint);
 
@@ -159,8 +161,9 @@ size_t usbip_device_write_room(const struct usbip_device *device);
 void usbip_device_set_modem_state(struct usbip_device *device, unsigned modem);
 
 /*
- * Raw function: completes the next URB on an IN endpoint with these bytes, or keeps them until there
- * is one. Returns false when the endpoint does not exist or USBIP_FIFO_SIZE bytes wait already.
+ * Raw function: completes the next URB on an IN endpoint with these bytes, or keeps them until
+ * there is one. Returns false when the endpoint does not exist or USBIP_FIFO_SIZE bytes wait
+ * already.
  */
 bool usbip_device_send(struct usbip_device *device, uint8_t endpoint, const uint8_t *data,
                        size_t size);

@@ -44,10 +44,10 @@ struct usbip_device {
 
     struct endpoint endpoints[ENDPOINT_COUNT];
     struct usbip_urb *free_urbs;
-    unsigned waiting;            /* URBs on all endpoints */
-    size_t owned_bytes;          /* of OUT URBs that wait */
-    struct usbip_urb *arriving;  /* its data is still the caller's */
-    struct usbip_urb *control;   /* the request that endpoint 0 works on */
+    unsigned waiting;           /* URBs on all endpoints */
+    size_t owned_bytes;         /* of OUT URBs that wait */
+    struct usbip_urb *arriving; /* its data is still the caller's */
+    struct usbip_urb *control;  /* the request that endpoint 0 works on */
     bool running_control;
 };
 

@@ -34,13 +34,14 @@ struct usbip_function_type {
 
     /*
      * Fills in what the options leave open: class codes, ids, strings' indices, packet size. Writes
-     * the configuration descriptor and returns its size, or 0 when it does not fit. NULL: the options
-     * must bring one.
+     * the configuration descriptor and returns its size, or 0 when it does not fit. NULL: the
+     * options must bring one.
      */
     size_t (*describe)(struct usbip_device_options *options, uint8_t *configuration,
                        size_t capacity);
 
-    /* NULL and error_text when the configuration lacks what the function needs, or memory is out. */
+    /* NULL and error_text when the configuration lacks what the function needs, or memory is out.
+     */
     struct usbip_function *(*create)(struct usbip_device *device,
                                      const struct usbip_function_options *options,
                                      char error_text[256]);
@@ -48,12 +49,13 @@ struct usbip_function_type {
 
     /*
      * A class or vendor request that the behaviour did not take. It is completed here, or later as
-     * what usbip_device_next_urb(device, 0) then gives; its seqnum tells whether the host has unlinked
-     * it meanwhile. Until then the control requests behind it wait.
+     * what usbip_device_next_urb(device, 0) then gives; its seqnum tells whether the host has
+     * unlinked it meanwhile. Until then the control requests behind it wait.
      */
     void (*control)(struct usbip_function *function, struct usbip_urb *urb);
 
-    /* URBs wait on this endpoint: take them with usbip_device_next_urb() as far as there is data. */
+    /* URBs wait on this endpoint: take them with usbip_device_next_urb() as far as there is data.
+     */
     void (*in)(struct usbip_function *function, uint8_t endpoint);
     void (*out)(struct usbip_function *function, uint8_t endpoint);
 

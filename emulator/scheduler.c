@@ -31,8 +31,8 @@ static void sift_down(struct usbip_scheduler *scheduler, struct usbip_timer *tim
     size_t position = timer->position;
     while (2 * position <= scheduler->size) {
         size_t child = 2 * position;
-        if (child < scheduler->size
-            && is_before(scheduler->heap[child], scheduler->heap[child - 1]))
+        if (child < scheduler->size &&
+            is_before(scheduler->heap[child], scheduler->heap[child - 1]))
             child++;
         if (!is_before(scheduler->heap[child - 1], timer))
             break;

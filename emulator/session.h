@@ -10,18 +10,18 @@
 #include "emulator/bus.h"
 
 enum {
-    USBIP_SESSION_MAX_TRANSFER = 4 << 20,   /* transfer_buffer_length of an OUT URB, bytes */
-    USBIP_SESSION_MAX_URBS = 4096,          /* waiting on one device */
+    USBIP_SESSION_MAX_TRANSFER = 4 << 20,     /* transfer_buffer_length of an OUT URB, bytes */
+    USBIP_SESSION_MAX_URBS = 4096,            /* waiting on one device */
     USBIP_SESSION_MAX_PENDING_OUT = 16 << 20, /* bytes of OUT URBs that wait on one device */
-    USBIP_SESSION_OUTPUT_LIMIT = 1 << 20,   /* bytes waiting to be sent before input is held back */
+    USBIP_SESSION_OUTPUT_LIMIT = 1 << 20, /* bytes waiting to be sent before input is held back */
 };
 
 struct usbip_device_session;
 
 struct usbip_device_session_events {
     /*
-     * There is something new for the owner to do: output to take, or the session is over. Called once
-     * until usbip_device_session_take_output() is called; may come from within any call.
+     * There is something new for the owner to do: output to take, or the session is over. Called
+     * once until usbip_device_session_take_output() is called; may come from within any call.
      */
     void (*wake)(void *context);
 };
@@ -48,8 +48,8 @@ int usbip_device_session_receive(struct usbip_device_session *session, const uin
 void usbip_device_session_end_of_input(struct usbip_device_session *session);
 
 /*
- * Takes all bytes that wait to be sent: *data is valid until the next call of this function. Returns
- * their number.
+ * Takes all bytes that wait to be sent: *data is valid until the next call of this function.
+ * Returns their number.
  */
 size_t usbip_device_session_take_output(struct usbip_device_session *session, const uint8_t **data);
 size_t usbip_device_session_output_size(const struct usbip_device_session *session);
@@ -62,14 +62,16 @@ bool usbip_device_session_is_over(const struct usbip_device_session *session);
 
 /* ---- For the device ---- */
 
-/* False while output is held back: see usbip_device_next_urb(). */
-bool usbip_device_session_has_room(const struct usbip_device_session *session);
+/* False while so much output waits that URBs should too; usbip_device_resume() is called then
+ * later. */
+bool usbip_device_session_has_room(struct usbip_device_session *session);
 
 /* Room for a RET_SUBMIT's payload in the output, behind its header to come. NULL: out of memory. */
 uint8_t *usbip_device_session_reserve(struct usbip_device_session *session, uint32_t size);
 /* Appends RET_SUBMIT; payload_size bytes have been written to the reserved room. */
-void usbip_device_session_complete(struct usbip_device_session *session, const struct usbip_urb *urb,
-                                   int32_t status, uint32_t actual_length, uint32_t payload_size);
+void usbip_device_session_complete(struct usbip_device_session *session,
+                                   const struct usbip_urb *urb, int32_t status,
+                                   uint32_t actual_length, uint32_t payload_size);
 
 /* Ends the session: the device is unplugged. */
 void usbip_device_session_disconnect(struct usbip_device_session *session, const char *reason);

@@ -1,0 +1,147 @@
+/*
+ * Raw function: no chip. The behaviour answers class and vendor requests and every transfer; what
+ * it sends waits, message by message, for the host to ask.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "emulator/device_internal.h"
+
+enum { ERROR_TEXT_SIZE = 256 };
+
+/* One message ends one transfer; a longer one fills several. */
+struct message {
+    struct message *next;
+    size_t size, sent;
+    uint8_t data[];
+};
+
+struct message_queue {
+    struct message *first, *last;
+};
+
+struct raw {
+    struct usbip_function function;
+    struct message_queue queues[ENDPOINT_COUNT];
+    size_t kept; /* bytes in all queues */
+};
+
+static struct raw *raw_of(struct usbip_function *function)
+{
+    return (struct raw *)function;
+}
+
+static void drop_first(struct raw *raw, struct message_queue *queue)
+{
+    struct message *message = queue->first;
+    raw->kept -= message->size;
+    queue->first = message->next;
+    if (!queue->first)
+        queue->last = NULL;
+    free(message);
+}
+
+static void reset(struct usbip_function *function)
+{
+    struct raw *raw = raw_of(function);
+    for (unsigned i = 0; i < ENDPOINT_COUNT; i++) {
+        while (raw->queues[i].first)
+            drop_first(raw, &raw->queues[i]);
+    }
+}
+
+static struct usbip_function *create(struct usbip_device *device,
+                                     const struct usbip_function_options *options,
+                                     char error_text[ERROR_TEXT_SIZE])
+{
+    (void)options;
+    struct raw *raw = calloc(1, sizeof *raw);
+    if (!raw) {
+        snprintf(error_text, ERROR_TEXT_SIZE, "out of memory");
+        return NULL;
+    }
+    raw->function = (struct usbip_function){&usbip_function_raw, device};
+    return &raw->function;
+}
+
+static void destroy(struct usbip_function *function)
+{
+    reset(function);
+    free(function);
+}
+
+static void control(struct usbip_function *function, struct usbip_urb *urb)
+{
+    (void)function;
+    usbip_urb_stall(urb);
+}
+
+static void send_messages(struct raw *raw, uint8_t endpoint)
+{
+    struct message_queue *queue = &raw->queues[usbip_endpoint_index(endpoint)];
+    struct usbip_urb *urb;
+    while (queue->first && (urb = usbip_device_next_urb(raw->function.device, endpoint)) != NULL) {
+        struct message *message = queue->first;
+        size_t left = message->size - message->sent;
+        size_t piece = left < urb->length ? left : urb->length;
+        usbip_urb_complete_with(urb, message->data + message->sent, piece);
+        message->sent += piece;
+        if (message->sent == message->size)
+            drop_first(raw, queue);
+    }
+}
+
+static void in(struct usbip_function *function, uint8_t endpoint)
+{
+    struct raw *raw = raw_of(function);
+    const struct usbip_behaviour *behaviour = usbip_device_behaviour(function->device);
+    send_messages(raw, endpoint);
+    if (behaviour->ops->in && usbip_device_next_urb(function->device, endpoint))
+        behaviour->ops->in(behaviour->context, endpoint);
+}
+
+static void out(struct usbip_function *function, uint8_t endpoint)
+{
+    const struct usbip_behaviour *behaviour = usbip_device_behaviour(function->device);
+    struct usbip_urb *urb;
+    while ((urb = usbip_device_next_urb(function->device, endpoint)) != NULL) {
+        if (!behaviour->ops->out || !behaviour->ops->out(behaviour->context, endpoint, urb))
+            usbip_urb_complete(urb, 0, urb->length);
+    }
+}
+
+static bool send(struct usbip_function *function, uint8_t endpoint, const uint8_t *data,
+                 size_t size)
+{
+    struct raw *raw = raw_of(function);
+    if (usbip_endpoint_index(endpoint) == 0 || !(endpoint & USB_DIR_IN) ||
+        size > USBIP_FIFO_SIZE - raw->kept)
+        return false;
+    struct message *message = malloc(sizeof *message + size);
+    if (!message)
+        return false;
+    *message = (struct message){.size = size};
+    if (size > 0)
+        memcpy(message->data, data, size);
+    struct message_queue *queue = &raw->queues[usbip_endpoint_index(endpoint)];
+    if (queue->last)
+        queue->last->next = message;
+    else
+        queue->first = message;
+    queue->last = message;
+    raw->kept += size;
+    send_messages(raw, endpoint);
+    return true;
+}
+
+const struct usbip_function_type usbip_function_raw = {
+    .name = "raw",
+    .create = create,
+    .destroy = destroy,
+    .control = control,
+    .in = in,
+    .out = out,
+    .reset = reset,
+    .send = send,
+};

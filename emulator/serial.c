@@ -1,0 +1,93 @@
+#include "emulator/serial.h"
+
+/* What an OUT transfer may answer at most while room is left for it: see behaviour.h. */
+enum { PIECE_SIZE = USBIP_FIFO_SIZE / 2 };
+
+static const struct usbip_line_coding default_coding = {9600, USBIP_STOP_1, USBIP_PARITY_NONE, 8};
+
+void usbip_serial_reset(struct usbip_serial *serial)
+{
+    const struct usbip_behaviour *behaviour = usbip_device_behaviour(serial->device);
+    bool was_open = serial->lines & USBIP_LINE_DTR;
+    serial->lines = 0;
+    serial->coding = default_coding;
+    if (was_open && behaviour->ops->close)
+        behaviour->ops->close(behaviour->context);
+    usbip_fifo_clear(&serial->fifo);
+    serial->holds_output = false;
+}
+
+void usbip_serial_set_coding(struct usbip_serial *serial, const struct usbip_line_coding *coding)
+{
+    const struct usbip_behaviour *behaviour = usbip_device_behaviour(serial->device);
+    char text[USBIP_LINE_CODING_TEXT_SIZE];
+    serial->coding = *coding;
+    usbip_log(usbip_device_log(serial->device), USBIP_LOG_VERBOSE, "%s: line coding %s",
+              usbip_device_name(serial->device), usbip_format_line_coding(coding, text));
+    if (behaviour->ops->line_coding)
+        behaviour->ops->line_coding(behaviour->context, coding);
+}
+
+void usbip_serial_set_lines(struct usbip_serial *serial, unsigned lines)
+{
+    const struct usbip_behaviour *behaviour = usbip_device_behaviour(serial->device);
+    bool was_open = serial->lines & USBIP_LINE_DTR, is_open = lines & USBIP_LINE_DTR;
+    serial->lines = lines;
+    usbip_log(usbip_device_log(serial->device), USBIP_LOG_VERBOSE, "%s: DTR %d RTS %d",
+              usbip_device_name(serial->device), is_open, (lines & USBIP_LINE_RTS) != 0);
+    if (behaviour->ops->control_lines)
+        behaviour->ops->control_lines(behaviour->context, lines);
+    if (is_open && !was_open && behaviour->ops->open)
+        behaviour->ops->open(behaviour->context);
+    if (!is_open && was_open && behaviour->ops->close)
+        behaviour->ops->close(behaviour->context);
+}
+
+void usbip_serial_send_break(struct usbip_serial *serial, unsigned duration_ms)
+{
+    const struct usbip_behaviour *behaviour = usbip_device_behaviour(serial->device);
+    if (duration_ms == USBIP_BREAK_START || duration_ms == USBIP_BREAK_STOP)
+        usbip_log(usbip_device_log(serial->device), USBIP_LOG_VERBOSE, "%s: break %s",
+                  usbip_device_name(serial->device),
+                  duration_ms == USBIP_BREAK_START ? "on" : "off");
+    else
+        usbip_log(usbip_device_log(serial->device), USBIP_LOG_VERBOSE, "%s: break for %u ms",
+                  usbip_device_name(serial->device), duration_ms);
+    if (behaviour->ops->send_break)
+        behaviour->ops->send_break(behaviour->context, duration_ms);
+}
+
+void usbip_serial_take_output(struct usbip_serial *serial)
+{
+    const struct usbip_behaviour *behaviour = usbip_device_behaviour(serial->device);
+    struct usbip_urb *urb;
+    serial->holds_output = false;
+    while ((urb = usbip_device_next_urb(serial->device, serial->out_endpoint)) != NULL) {
+        uint32_t seqnum = urb->seqnum;
+        if (usbip_fifo_room(&serial->fifo) < PIECE_SIZE) {
+            serial->holds_output = true;
+            return;
+        }
+        uint32_t piece = urb->length - urb->consumed;
+        if (piece > PIECE_SIZE)
+            piece = PIECE_SIZE;
+        const uint8_t *data = urb->data + urb->consumed;
+        urb->consumed += piece;
+        bool last = urb->consumed == urb->length;
+        if (piece > 0 && behaviour->ops->data)
+            behaviour->ops->data(behaviour->context, data, piece);
+        /* The behaviour may have halted the endpoint, which ended the URB. */
+        urb = usbip_device_next_urb(serial->device, serial->out_endpoint);
+        if (last && urb && urb->seqnum == seqnum)
+            usbip_urb_complete(urb, 0, urb->length);
+    }
+}
+
+void usbip_serial_drained(struct usbip_serial *serial)
+{
+    const struct usbip_behaviour *behaviour = usbip_device_behaviour(serial->device);
+    if (serial->holds_output)
+        usbip_serial_take_output(serial);
+    if (serial->fifo.size == 0 && behaviour->ops->drained)
+        behaviour->ops->drained(behaviour->context);
+}
