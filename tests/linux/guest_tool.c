@@ -1,0 +1,474 @@
+/*
+ * What a scenario in the guest needs of Linux and busybox does not offer: exact control over a
+ * serial port, its opposite, and an eye on the bus. Static, because the guest has only usbip's
+ * libraries.
+ *
+ *   guest_tool tty DEVICE STEP...   opens a serial port, raw, and takes the steps in turn; status 0
+ * when all of them succeed. Steps: set SPEED FORMAT     any speed in bit/s, and a format as in 8N1,
+ * 7E2 (parity N O E M S) flow none|rtscts dtr on|off, rts on|off await cts|dsr|dcd|ri on|off until
+ * the line is so break                starts a break and ends it break-on, break-off send TEXT
+ *       expect TEXT          the next bytes to come are these
+ *       echo COUNT           sends COUNT bytes of a fixed pattern, and all come back
+ *   guest_tool echo DEVICE          sends back what comes, until it is killed. Stays when the port
+ * is hung up, as a gadget's is when its host goes away. guest_tool usbmon BUS           prints each
+ * control request on this bus, until SIGTERM: bmRequestType bRequest wValue wIndex wLength DATA, in
+ * hexadecimal. Status 1 when it missed something.
+ */
+
+#include <asm/termbits.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+/* How long nothing may happen. No expectation about speed: the test on the host has a time limit
+ * too, and this one is there to say first what was being waited for. */
+enum { PATIENCE_MS = 60000 };
+
+static void fail(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
+
+static void fail(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    fputs("guest_tool: ", stderr);
+    vfprintf(stderr, format, arguments);
+    fputc('\n', stderr);
+    va_end(arguments);
+    exit(1);
+}
+
+static void wait_for(int fd, short events, const char *what)
+{
+    struct pollfd poll_fd = {.fd = fd, .events = events};
+    int ready = poll(&poll_fd, 1, PATIENCE_MS);
+    if (ready < 0)
+        fail("%s: poll: %s", what, strerror(errno));
+    if (ready == 0)
+        fail("%s: nothing happened for %d ms", what, PATIENCE_MS);
+    if (!(poll_fd.revents & events))
+        fail("%s: the port was hung up", what);
+}
+
+static void get_termios(int fd, struct termios2 *termios)
+{
+    if (ioctl(fd, TCGETS2, termios) < 0)
+        fail("TCGETS2: %s", strerror(errno));
+}
+
+static void set_termios(int fd, const struct termios2 *termios)
+{
+    /* TCSETSW2: what was sent before leaves with the old settings. */
+    if (ioctl(fd, TCSETSW2, termios) < 0)
+        fail("TCSETSW2: %s", strerror(errno));
+}
+
+static void make_raw(struct termios2 *termios)
+{
+    termios->c_iflag = IGNBRK;
+    termios->c_oflag = 0;
+    termios->c_lflag = 0;
+    termios->c_cflag = (termios->c_cflag & ~(tcflag_t)(CSIZE | PARENB | CSTOPB | CRTSCTS)) | CS8 |
+                       CREAD | CLOCAL | HUPCL;
+    termios->c_cc[VMIN] = 1;
+    termios->c_cc[VTIME] = 0;
+}
+
+static unsigned number(const char *text)
+{
+    char *end;
+    errno = 0;
+    unsigned long value = strtoul(text, &end, 10);
+    if (errno || end == text || *end || value > UINT32_MAX)
+        fail("%s is no number", text);
+    return (unsigned)value;
+}
+
+static bool on_off(const char *text)
+{
+    if (!strcmp(text, "on"))
+        return true;
+    if (!strcmp(text, "off"))
+        return false;
+    fail("%s is neither on nor off", text);
+}
+
+static void step_set(int fd, const char *speed, const char *format)
+{
+    struct termios2 termios;
+    get_termios(fd, &termios);
+    tcflag_t flags =
+        termios.c_cflag & ~(tcflag_t)(CBAUD | CSIZE | PARENB | PARODD | CMSPAR | CSTOPB);
+    /* BOTHER: the speed is the number in c_ospeed, not one of a list. */
+    flags |= BOTHER;
+    termios.c_ispeed = termios.c_ospeed = number(speed);
+    if (strlen(format) != 3)
+        fail("%s is no format", format);
+    switch (format[0]) {
+    case '5':
+        flags |= CS5;
+        break;
+    case '6':
+        flags |= CS6;
+        break;
+    case '7':
+        flags |= CS7;
+        break;
+    case '8':
+        flags |= CS8;
+        break;
+    default:
+        fail("%s is no format", format);
+    }
+    switch (format[1]) {
+    case 'N':
+        break;
+    case 'O':
+        flags |= PARENB | PARODD;
+        break;
+    case 'E':
+        flags |= PARENB;
+        break;
+    case 'M':
+        flags |= PARENB | PARODD | CMSPAR;
+        break;
+    case 'S':
+        flags |= PARENB | CMSPAR;
+        break;
+    default:
+        fail("%s is no format", format);
+    }
+    switch (format[2]) {
+    case '1':
+        break;
+    case '2':
+        flags |= CSTOPB;
+        break;
+    default:
+        fail("%s is no format", format);
+    }
+    termios.c_cflag = flags;
+    set_termios(fd, &termios);
+    /* Linux drops what a driver does not support without an error. */
+    get_termios(fd, &termios);
+    if (termios.c_ospeed != number(speed))
+        fail("the driver made %u bit/s of %s", termios.c_ospeed, speed);
+    if ((termios.c_cflag ^ flags) & (CSIZE | PARENB | PARODD | CMSPAR | CSTOPB))
+        fail("the driver did not accept %s", format);
+}
+
+static void step_flow(int fd, const char *how)
+{
+    struct termios2 termios;
+    get_termios(fd, &termios);
+    if (!strcmp(how, "rtscts"))
+        termios.c_cflag |= CRTSCTS;
+    else if (!strcmp(how, "none"))
+        termios.c_cflag &= ~(tcflag_t)CRTSCTS;
+    else
+        fail("%s is no flow control", how);
+    set_termios(fd, &termios);
+}
+
+static void step_line(int fd, int line, bool on)
+{
+    if (ioctl(fd, on ? TIOCMBIS : TIOCMBIC, &line) < 0)
+        fail("TIOCMBI%c: %s", on ? 'S' : 'C', strerror(errno));
+}
+
+static void step_await(int fd, const char *name, bool on)
+{
+    static const struct {
+        const char *name;
+        int line;
+    } lines[] = {{"cts", TIOCM_CTS}, {"dsr", TIOCM_DSR}, {"dcd", TIOCM_CAR}, {"ri", TIOCM_RNG}};
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+        if (strcmp(lines[i].name, name) != 0)
+            continue;
+        /* Not every driver wakes TIOCMIWAIT, so ask. */
+        for (int waited_ms = 0; waited_ms < PATIENCE_MS; waited_ms += 10) {
+            int state;
+            if (ioctl(fd, TIOCMGET, &state) < 0)
+                fail("TIOCMGET: %s", strerror(errno));
+            if (!!(state & lines[i].line) == on)
+                return;
+            usleep(10000);
+        }
+        fail("%s never became %s", name, on ? "on" : "off");
+    }
+    fail("%s is no line that can be awaited", name);
+}
+
+static void step_break(int fd, bool on)
+{
+    if (ioctl(fd, on ? TIOCSBRK : TIOCCBRK) < 0)
+        fail("TIOC%cBRK: %s", on ? 'S' : 'C', strerror(errno));
+}
+
+static void write_all(int fd, const unsigned char *data, size_t size, const char *what)
+{
+    while (size > 0) {
+        ssize_t written = write(fd, data, size);
+        if (written > 0) {
+            data += written;
+            size -= (size_t)written;
+        } else if (errno == EAGAIN) {
+            wait_for(fd, POLLOUT, what);
+        } else {
+            fail("%s: write: %s", what, strerror(errno));
+        }
+    }
+}
+
+static void step_expect(int fd, const char *text)
+{
+    for (size_t i = 0; text[i]; i++) {
+        unsigned char byte;
+        wait_for(fd, POLLIN, text);
+        ssize_t count = read(fd, &byte, 1);
+        if (count != 1)
+            fail("expect %s: read: %s", text, count ? strerror(errno) : "hung up");
+        if (byte != (unsigned char)text[i])
+            fail("expect %s: byte %zu is 0x%02x", text, i, byte);
+    }
+}
+
+/* All values occur, and no two stretches of 256 bytes are alike: nothing lost, doubled or exchanged
+ * goes unseen. */
+static unsigned char pattern(size_t i)
+{
+    return (unsigned char)(i + (i >> 8) * 7);
+}
+
+static void step_echo(int fd, size_t count)
+{
+    size_t sent = 0, received = 0;
+    unsigned char buffer[4096];
+    while (received < count) {
+        wait_for(fd, sent < count ? POLLIN | POLLOUT : POLLIN, "echo");
+        if (sent < count) {
+            size_t size = count - sent < sizeof buffer ? count - sent : sizeof buffer;
+            for (size_t i = 0; i < size; i++)
+                buffer[i] = pattern(sent + i);
+            ssize_t written = write(fd, buffer, size);
+            if (written > 0)
+                sent += (size_t)written;
+            else if (errno != EAGAIN)
+                fail("echo: write: %s", strerror(errno));
+        }
+        ssize_t got = read(fd, buffer, sizeof buffer);
+        if (got < 0 && errno != EAGAIN)
+            fail("echo: read: %s", strerror(errno));
+        for (ssize_t i = 0; i < got; i++, received++) {
+            if (received >= sent)
+                fail("echo: more came back than the %zu bytes that were sent", sent);
+            if (buffer[i] != pattern(received))
+                fail("echo: byte %zu of %zu is 0x%02x instead of 0x%02x", received, count,
+                     buffer[i], pattern(received));
+        }
+    }
+}
+
+static int run_tty(const char *device, char **steps)
+{
+    int fd = open(device, O_RDWR | O_NOCTTY | O_NONBLOCK);
+    if (fd < 0)
+        fail("%s: %s", device, strerror(errno));
+    struct termios2 termios;
+    get_termios(fd, &termios);
+    make_raw(&termios);
+    set_termios(fd, &termios);
+
+    while (*steps) {
+        const char *step = *steps++;
+        /* What a step takes as arguments, missing ones being empty. */
+        const char *first = *steps ? steps[0] : "";
+        const char *second = *steps && steps[1] ? steps[1] : "";
+        int taken = 1;
+        if (!strcmp(step, "set")) {
+            step_set(fd, first, second);
+            taken = 2;
+        } else if (!strcmp(step, "flow")) {
+            step_flow(fd, first);
+        } else if (!strcmp(step, "dtr")) {
+            step_line(fd, TIOCM_DTR, on_off(first));
+        } else if (!strcmp(step, "rts")) {
+            step_line(fd, TIOCM_RTS, on_off(first));
+        } else if (!strcmp(step, "await")) {
+            step_await(fd, first, on_off(second));
+            taken = 2;
+        } else if (!strcmp(step, "break")) {
+            step_break(fd, true);
+            step_break(fd, false);
+            taken = 0;
+        } else if (!strcmp(step, "break-on")) {
+            step_break(fd, true);
+            taken = 0;
+        } else if (!strcmp(step, "break-off")) {
+            step_break(fd, false);
+            taken = 0;
+        } else if (!strcmp(step, "send")) {
+            write_all(fd, (const unsigned char *)first, strlen(first), first);
+        } else if (!strcmp(step, "expect")) {
+            step_expect(fd, first);
+        } else if (!strcmp(step, "echo")) {
+            step_echo(fd, number(first));
+        } else {
+            fail("%s is no step", step);
+        }
+        for (; taken > 0 && *steps; taken--)
+            steps++;
+        if (taken > 0)
+            fail("%s: there is an argument missing", step);
+    }
+    return 0;
+}
+
+static int run_echo(const char *device)
+{
+    /* The guest's only program on a terminal may get it as its controlling one: a hang-up is no
+     * signal. */
+    signal(SIGHUP, SIG_IGN);
+    for (;;) {
+        int fd = open(device, O_RDWR | O_NOCTTY);
+        if (fd < 0)
+            fail("%s: %s", device, strerror(errno));
+        struct termios2 termios;
+        /* Hung up already: open it again. */
+        if (ioctl(fd, TCGETS2, &termios) == 0) {
+            make_raw(&termios);
+            ioctl(fd, TCSETS2, &termios);
+            unsigned char buffer[4096];
+            ssize_t count;
+            while ((count = read(fd, buffer, sizeof buffer)) > 0) {
+                ssize_t done = 0;
+                while (done < count) {
+                    ssize_t written = write(fd, buffer + done, (size_t)(count - done));
+                    if (written <= 0)
+                        break;
+                    done += written;
+                }
+            }
+        }
+        close(fd);
+        usleep(10000);
+    }
+}
+
+/* Linux, Documentation/usb/usbmon.rst: the binary interface. No header of the kernel's declares it.
+ */
+struct usbmon_packet {
+    uint64_t id;
+    unsigned char type;          /* 'S' submission, 'C' completion, 'E' submission error */
+    unsigned char transfer_type; /* 2: control */
+    unsigned char endpoint;
+    unsigned char device;
+    uint16_t bus;
+    char flag_setup; /* 0: setup is valid */
+    char flag_data;  /* 0: data follow */
+    int64_t seconds;
+    int32_t microseconds;
+    int32_t status;
+    uint32_t length;
+    uint32_t captured;
+    unsigned char setup[8];
+    int32_t interval;
+    int32_t start_frame;
+    uint32_t transfer_flags;
+    uint32_t descriptors;
+};
+
+struct usbmon_get {
+    struct usbmon_packet *packet;
+    void *data;
+    size_t size;
+};
+
+struct usbmon_statistics {
+    uint32_t queued;
+    uint32_t dropped;
+};
+
+#define USBMON_STATISTICS _IOR(0x92, 3, struct usbmon_statistics)
+#define USBMON_RING_SIZE _IO(0x92, 4)
+#define USBMON_GET _IOW(0x92, 10, struct usbmon_get)
+
+static volatile sig_atomic_t terminated;
+
+static void terminate(int signal_number)
+{
+    (void)signal_number;
+    terminated = 1;
+}
+
+static int run_usbmon(const char *bus)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/dev/usbmon%u", number(bus));
+    int fd = open(path, O_RDONLY | O_NONBLOCK);
+    if (fd < 0)
+        fail("%s: %s", path, strerror(errno));
+    /* The largest ring that Linux grants: data transfers pass through it as well. */
+    if (ioctl(fd, USBMON_RING_SIZE, 1200 * 1024) < 0)
+        fail("%s: ring size: %s", path, strerror(errno));
+
+    /* Blocked outside of ppoll(), so that no signal comes between the look and the wait. */
+    sigset_t blocked, open_mask;
+    sigemptyset(&blocked);
+    sigaddset(&blocked, SIGTERM);
+    sigprocmask(SIG_BLOCK, &blocked, &open_mask);
+    struct sigaction action = {.sa_handler = terminate};
+    sigaction(SIGTERM, &action, NULL);
+
+    puts("watching");
+    fflush(stdout);
+    for (;;) {
+        struct usbmon_packet packet;
+        unsigned char data[256];
+        struct usbmon_get get = {.packet = &packet, .data = data, .size = sizeof data};
+        if (ioctl(fd, USBMON_GET, &get) < 0) {
+            if (errno != EAGAIN)
+                fail("%s: %s", path, strerror(errno));
+            /* All that was there is printed. */
+            if (terminated)
+                break;
+            struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
+            ppoll(&poll_fd, 1, NULL, &open_mask);
+            continue;
+        }
+        if (packet.type != 'S' || packet.transfer_type != 2 || packet.flag_setup != 0)
+            continue;
+        const unsigned char *setup = packet.setup;
+        printf("%02x %02x %02x%02x %02x%02x %02x%02x ", setup[0], setup[1], setup[3], setup[2],
+               setup[5], setup[4], setup[7], setup[6]);
+        for (size_t i = 0; packet.flag_data == 0 && i < packet.captured && i < sizeof data; i++)
+            printf("%02x", data[i]);
+        putchar('\n');
+        fflush(stdout);
+    }
+    struct usbmon_statistics statistics;
+    if (ioctl(fd, USBMON_STATISTICS, &statistics) < 0)
+        fail("%s: statistics: %s", path, strerror(errno));
+    if (statistics.dropped > 0)
+        fail("%s: %u events were lost", path, statistics.dropped);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc >= 3 && !strcmp(argv[1], "tty"))
+        return run_tty(argv[2], argv + 3);
+    if (argc == 3 && !strcmp(argv[1], "echo"))
+        return run_echo(argv[2]);
+    if (argc == 3 && !strcmp(argv[1], "usbmon"))
+        return run_usbmon(argv[2]);
+    fail("usage: guest_tool tty DEVICE STEP... | echo DEVICE | usbmon BUS");
+}
