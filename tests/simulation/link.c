@@ -1,0 +1,103 @@
+#include "tests/simulation/link.h"
+
+#include <string.h>
+
+/* Nobody waits for anything here: the sessions are asked all the time. */
+static void ignore_wake(void *context)
+{
+    (void)context;
+}
+
+bool link_open(struct link *link, struct usbip_bus *bus, const char *peer,
+               const struct usbip_host_session_events *events, void *context)
+{
+    static const struct usbip_device_session_events device_events = {ignore_wake};
+    memset(link, 0, sizeof *link);
+    link->host = usbip_host_session_new(events, context);
+    link->device = usbip_device_session_new(bus, peer, &device_events, NULL);
+    return link->host && link->device;
+}
+
+void link_close(struct link *link)
+{
+    usbip_host_session_free(link->host);
+    usbip_device_session_free(link->device);
+    usbip_buffer_free(&link->to_device.bytes);
+    usbip_buffer_free(&link->to_host.bytes);
+    memset(link, 0, sizeof *link);
+}
+
+static void put(struct stream *stream, const uint8_t *data, size_t size)
+{
+    if (stream->delivered == stream->bytes.size) {
+        stream->bytes.size = 0;
+        stream->delivered = 0;
+    }
+    usbip_buffer_append(&stream->bytes, data, size);
+}
+
+static void take_outputs(struct link *link)
+{
+    const uint8_t *data;
+    size_t size = usbip_host_session_take_output(link->host, &data);
+    put(&link->to_device, data, size);
+    size = usbip_device_session_take_output(link->device, &data);
+    put(&link->to_host, data, size);
+}
+
+static size_t on_its_way(const struct stream *stream)
+{
+    return stream->bytes.size - stream->delivered;
+}
+
+/* A copy of the fragment is delivered, so that reading beyond it is seen by a sanitizer. */
+static void deliver(struct link *link, struct stream *stream, size_t size, uint64_t now_ms)
+{
+    struct usbip_buffer fragment = {0};
+    usbip_buffer_append(&fragment, stream->bytes.data + stream->delivered, size);
+    stream->delivered += size;
+    if (stream == &link->to_device)
+        usbip_device_session_receive(link->device, fragment.data, size);
+    else
+        usbip_host_session_receive(link->host, fragment.data, size, now_ms);
+    usbip_buffer_free(&fragment);
+}
+
+static size_t random_fragment(struct random *random, size_t size)
+{
+    static const uint32_t limits[] = {2, 64, 1024, UINT32_MAX};
+    uint32_t limit = limits[random_below(random, 4)];
+    if (size < limit)
+        limit = (uint32_t)size;
+    return 1 + random_below(random, limit);
+}
+
+void link_deliver_some(struct link *link, struct random *random, uint64_t now_ms)
+{
+    take_outputs(link);
+    struct stream *streams[] = {&link->to_device, &link->to_host};
+    struct stream *stream = streams[random_below(random, 2)];
+    size_t size = on_its_way(stream);
+    if (size > 0)
+        deliver(link, stream, random_fragment(random, size), now_ms);
+}
+
+void link_deliver_all(struct link *link, uint64_t now_ms)
+{
+    for (;;) {
+        take_outputs(link);
+        size_t out = on_its_way(&link->to_device), in = on_its_way(&link->to_host);
+        if (out == 0 && in == 0)
+            return;
+        if (out > 0)
+            deliver(link, &link->to_device, out, now_ms);
+        if (in > 0)
+            deliver(link, &link->to_host, in, now_ms);
+    }
+}
+
+void link_break(struct link *link)
+{
+    usbip_device_session_end_of_input(link->device);
+    usbip_host_session_fail(link->host, USBIP_ERROR_DISCONNECTED, "the link broke");
+}
