@@ -1,0 +1,626 @@
+#include "emulator/script.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "emulator/script_internal.h"
+#include "protocol/usb.h"
+
+/* Instructions between two looks at the limits. */
+enum { INSTRUCTIONS_PER_LOOK = 1000 };
+
+static const char *const hook_names[HOOK_COUNT] = {
+    [HOOK_ATTACH] = "on_attach",
+    [HOOK_DETACH] = "on_detach",
+    [HOOK_OPEN] = "on_open",
+    [HOOK_CLOSE] = "on_close",
+    [HOOK_LINE_CODING] = "on_line_coding",
+    [HOOK_CONTROL_LINES] = "on_control_lines",
+    [HOOK_BREAK] = "on_break",
+    [HOOK_DATA] = "on_data",
+    [HOOK_CONTROL] = "on_control",
+    [HOOK_TRANSFER_OUT] = "on_transfer_out",
+    [HOOK_TRANSFER_IN] = "on_transfer_in",
+    [HOOK_DIALOGUE] = "dialogue",
+};
+
+/* ---- Limits ---- */
+
+static void *allocate(void *context, void *block, size_t old_size, size_t new_size)
+{
+    struct usbip_script *script = context;
+    if (!block)
+        old_size = 0; /* Lua tells the kind of object there */
+    if (new_size == 0) {
+        free(block);
+        script->memory -= old_size;
+        return NULL;
+    }
+    if (new_size > old_size && new_size - old_size > USBIP_SCRIPT_MAX_MEMORY - script->memory)
+        return NULL;
+    void *moved = realloc(block, new_size);
+    if (moved)
+        script->memory += new_size - old_size;
+    return moved;
+}
+
+static uint64_t monotonic_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/*
+ * Once a limit is exceeded, every further instruction fails, so that pcall() in a loop cannot make the
+ * call go on.
+ */
+static void look_at_limits(lua_State *L, lua_Debug *debug)
+{
+    (void)debug;
+    struct usbip_script *script = script_of(L);
+    if (!script->exceeded) {
+        /* This thread had exceeded a limit in an earlier call. */
+        if (lua_gethookcount(L) != INSTRUCTIONS_PER_LOOK)
+            lua_sethook(L, look_at_limits, LUA_MASKCOUNT, INSTRUCTIONS_PER_LOOK);
+        script->instructions += INSTRUCTIONS_PER_LOOK;
+        uint64_t now = monotonic_ns();
+        if (script->started_ns == 0)
+            script->started_ns = now;
+        if (script->instructions <= USBIP_SCRIPT_MAX_INSTRUCTIONS
+            && now - script->started_ns <= USBIP_SCRIPT_MAX_SECONDS * UINT64_C(1000000000))
+            return;
+        script->exceeded = true;
+    }
+    lua_sethook(L, look_at_limits, LUA_MASKCOUNT, 1);
+    if (script->instructions > USBIP_SCRIPT_MAX_INSTRUCTIONS)
+        luaL_error(L, "the call ran for more than %d instructions: an endless loop?",
+                   USBIP_SCRIPT_MAX_INSTRUCTIONS);
+    else
+        luaL_error(L, "the call took more than %d s", USBIP_SCRIPT_MAX_SECONDS);
+}
+
+void script_enter(struct usbip_script *script)
+{
+    if (script->depth++ > 0)
+        return;
+    script->instructions = 0;
+    script->started_ns = 0;
+}
+
+void script_leave(struct usbip_script *script)
+{
+    if (--script->depth == 0)
+        script->exceeded = false;
+}
+
+/* ---- Errors ---- */
+
+void script_report(struct usbip_script *script, const char *what, const char *message)
+{
+    const char *name = script->device ? usbip_device_name(script->device) : script->path;
+    enum usbip_log_level level = USBIP_LOG_ERROR;
+    while (*message) {
+        size_t length = strcspn(message, "\n");
+        usbip_log(script->log, level, "%s: %s: %.*s", name, what, (int)length, message);
+        level = USBIP_LOG_VERBOSE;
+        message += length;
+        message += *message == '\n';
+    }
+    if (script->device)
+        usbip_device_counters(script->device)->script_errors++;
+}
+
+int script_message_handler(lua_State *L)
+{
+    const char *message = luaL_tolstring(L, 1, NULL);
+    if (script_of(L)->log->level >= USBIP_LOG_VERBOSE)
+        luaL_traceback(L, L, message, 1);
+    return 1;
+}
+
+void script_error_text(const struct usbip_script *script, lua_State *L, int status,
+                       char text[USBIP_SCRIPT_ERROR_SIZE])
+{
+    if (status == LUA_ERRMEM)
+        snprintf(text, USBIP_SCRIPT_ERROR_SIZE, "%s: out of memory: a script may use %d MiB",
+                 script->path, USBIP_SCRIPT_MAX_MEMORY >> 20);
+    else
+        snprintf(text, USBIP_SCRIPT_ERROR_SIZE, "%s",
+                 lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "error in an error's text");
+}
+
+static int protected_call(struct usbip_script *script, lua_CFunction function, void *argument,
+                          int results)
+{
+    lua_State *L = script->L;
+    int base = lua_gettop(L) + 1;
+    lua_pushcfunction(L, script_message_handler);
+    lua_pushcfunction(L, function);
+    lua_pushlightuserdata(L, argument);
+    script_enter(script);
+    int status = lua_pcall(L, 1, results, base);
+    script_leave(script);
+    lua_remove(L, base);
+    return status;
+}
+
+bool script_run(struct usbip_script *script, const char *what, lua_CFunction function,
+                void *argument, int results)
+{
+    lua_State *L = script->L;
+    char text[USBIP_SCRIPT_ERROR_SIZE];
+    /* Calls nest when a hook makes something happen that has a hook. */
+    if (!lua_checkstack(L, LUA_MINSTACK)) {
+        script_report(script, what, "hooks call each other without end");
+        return false;
+    }
+    int status = protected_call(script, function, argument, results);
+    if (status == LUA_OK)
+        return true;
+    if (status == LUA_ERRRUN && lua_type(L, -1) == LUA_TSTRING) {
+        script_report(script, what, lua_tostring(L, -1)); /* with a traceback, of any length */
+    } else {
+        script_error_text(script, L, status, text);
+        script_report(script, what, text);
+    }
+    lua_pop(L, 1);
+    return false;
+}
+
+/* ---- Hooks ---- */
+
+/* What a hook is called with; the fields that it needs are set. */
+struct call {
+    struct usbip_script *script;
+    enum script_hook hook;
+    const uint8_t *data;
+    size_t size;
+    unsigned value;
+    const struct usbip_line_coding *coding;
+    struct usbip_urb *urb;
+};
+
+static void push_hook(lua_State *L, const struct call *call)
+{
+    lua_rawgeti(L, LUA_REGISTRYINDEX, call->script->hooks[call->hook]);
+}
+
+static void push_bytes(lua_State *L, const uint8_t *data, size_t size)
+{
+    lua_pushlstring(L, size ? (const char *)data : "", size);
+}
+
+static void run_hook(struct call *call, lua_CFunction function)
+{
+    if (script_has(call->script, call->hook))
+        script_run(call->script, hook_names[call->hook], function, call, 0);
+}
+
+static int call_without_arguments(lua_State *L)
+{
+    push_hook(L, lua_touserdata(L, 1));
+    lua_call(L, 0, 0);
+    return 0;
+}
+
+static void set_integer(lua_State *L, const char *key, lua_Integer value)
+{
+    lua_pushinteger(L, value);
+    lua_setfield(L, -2, key);
+}
+
+static int call_line_coding(lua_State *L)
+{
+    const struct call *call = lua_touserdata(L, 1);
+    const struct usbip_line_coding *coding = call->coding;
+    char text[USBIP_LINE_CODING_TEXT_SIZE];
+    push_hook(L, call);
+    lua_createtable(L, 0, 5);
+    set_integer(L, "rate", coding->dwDTERate);
+    set_integer(L, "data_bits", coding->bDataBits);
+    char parity = coding->bParityType <= USBIP_PARITY_SPACE ? "NOEMS"[coding->bParityType] : '?';
+    lua_pushlstring(L, &parity, 1);
+    lua_setfield(L, -2, "parity");
+    if (coding->bCharFormat == USBIP_STOP_1_5) {
+        lua_pushnumber(L, 1.5);
+        lua_setfield(L, -2, "stop_bits");
+    } else {
+        set_integer(L, "stop_bits", coding->bCharFormat == USBIP_STOP_2 ? 2 : 1);
+    }
+    lua_pushstring(L, usbip_format_line_coding(coding, text));
+    lua_setfield(L, -2, "text");
+    lua_call(L, 1, 0);
+    return 0;
+}
+
+static int call_control_lines(lua_State *L)
+{
+    const struct call *call = lua_touserdata(L, 1);
+    push_hook(L, call);
+    lua_pushboolean(L, call->value & USBIP_LINE_DTR);
+    lua_pushboolean(L, call->value & USBIP_LINE_RTS);
+    lua_call(L, 2, 0);
+    return 0;
+}
+
+static int call_break(lua_State *L)
+{
+    const struct call *call = lua_touserdata(L, 1);
+    push_hook(L, call);
+    if (call->value == USBIP_BREAK_START)
+        lua_pushliteral(L, "start");
+    else if (call->value == USBIP_BREAK_STOP)
+        lua_pushliteral(L, "stop");
+    else
+        lua_pushinteger(L, call->value);
+    lua_call(L, 1, 0);
+    return 0;
+}
+
+static int call_data(lua_State *L)
+{
+    const struct call *call = lua_touserdata(L, 1);
+    push_hook(L, call);
+    push_bytes(L, call->data, call->size);
+    lua_call(L, 1, 0);
+    return 0;
+}
+
+static int call_control(lua_State *L)
+{
+    const struct call *call = lua_touserdata(L, 1);
+    const struct usbip_setup *setup = &call->urb->setup;
+    push_hook(L, call);
+    lua_createtable(L, 0, 6);
+    set_integer(L, "bmRequestType", setup->bmRequestType);
+    set_integer(L, "bRequest", setup->bRequest);
+    set_integer(L, "wValue", setup->wValue);
+    set_integer(L, "wIndex", setup->wIndex);
+    set_integer(L, "wLength", setup->wLength);
+    if (call->urb->direction == USBIP_DIR_OUT) {
+        push_bytes(L, call->urb->data, call->urb->length);
+        lua_setfield(L, -2, "data");
+    }
+    lua_call(L, 1, 1);
+    bool in = setup->bmRequestType & USB_DIR_IN;
+    int type = lua_type(L, -1);
+    if (type != LUA_TNIL && type != LUA_TBOOLEAN && !(type == LUA_TSTRING && in))
+        luaL_error(L, "on_control returned a %s for an %s request; it may return %strue, false or nil",
+                   luaL_typename(L, -1), in ? "IN" : "OUT", in ? "a string, " : "");
+    return 1;
+}
+
+static int call_transfer_out(lua_State *L)
+{
+    struct call *call = lua_touserdata(L, 1);
+    push_hook(L, call);
+    lua_pushinteger(L, call->value);
+    push_bytes(L, call->urb->data, call->urb->length);
+    /* Before the hook, which may halt the endpoint or unplug the device, and so end the URB. */
+    usbip_urb_complete(call->urb, 0, call->urb->length);
+    call->urb = NULL;
+    lua_call(L, 2, 0);
+    return 0;
+}
+
+static int call_transfer_in(lua_State *L)
+{
+    const struct call *call = lua_touserdata(L, 1);
+    push_hook(L, call);
+    lua_pushinteger(L, call->value);
+    lua_call(L, 1, 0);
+    return 0;
+}
+
+/* ---- The behaviour ---- */
+
+static void script_start(void *context, struct usbip_device *device)
+{
+    struct usbip_script *script = context;
+    script->device = device;
+}
+
+static void script_attach(void *context)
+{
+    struct usbip_script *script = context;
+    script->attached = true;
+    run_hook(&(struct call){.script = script, .hook = HOOK_ATTACH}, call_without_arguments);
+}
+
+static void script_detach(void *context)
+{
+    struct usbip_script *script = context;
+    script->attached = false;
+    script->control_urb = NULL;
+    run_hook(&(struct call){.script = script, .hook = HOOK_DETACH}, call_without_arguments);
+}
+
+static void script_opened(void *context)
+{
+    struct usbip_script *script = context;
+    run_hook(&(struct call){.script = script, .hook = HOOK_OPEN}, call_without_arguments);
+    if (script_has(script, HOOK_DIALOGUE))
+        script_dialogue_start(script);
+}
+
+static void script_closed(void *context)
+{
+    struct usbip_script *script = context;
+    script_dialogue_stop(script);
+    run_hook(&(struct call){.script = script, .hook = HOOK_CLOSE}, call_without_arguments);
+}
+
+static void script_line_coding(void *context, const struct usbip_line_coding *coding)
+{
+    struct call call = {.script = context, .hook = HOOK_LINE_CODING, .coding = coding};
+    run_hook(&call, call_line_coding);
+}
+
+static void script_control_lines(void *context, unsigned lines)
+{
+    struct call call = {.script = context, .hook = HOOK_CONTROL_LINES, .value = lines};
+    run_hook(&call, call_control_lines);
+}
+
+static void script_send_break(void *context, unsigned duration_ms)
+{
+    struct call call = {.script = context, .hook = HOOK_BREAK, .value = duration_ms};
+    run_hook(&call, call_break);
+}
+
+static void script_data(void *context, const uint8_t *data, size_t size)
+{
+    struct call call = {.script = context, .hook = HOOK_DATA, .data = data, .size = size};
+    run_hook(&call, call_data);
+    if (call.script->dialogue.thread)
+        script_dialogue_input(call.script, data, size);
+}
+
+static void script_drained(void *context)
+{
+    script_dialogue_room(context);
+}
+
+static bool script_control(void *context, struct usbip_urb *urb)
+{
+    struct usbip_script *script = context;
+    if (!script_has(script, HOOK_CONTROL))
+        return false;
+    struct call call = {.script = script, .hook = HOOK_CONTROL, .urb = urb};
+    script->control_urb = urb;
+    bool ran = script_run(script, hook_names[HOOK_CONTROL], call_control, &call, 1);
+    bool gone = script->control_urb != urb; /* the hook has unplugged the device */
+    script->control_urb = NULL;
+    if (!ran) {
+        if (!gone)
+            usbip_urb_stall(urb);
+        return true;
+    }
+    bool taken = true;
+    size_t size;
+    const char *answer;
+    if (gone)
+        ;
+    else if (lua_isnil(script->L, -1))
+        taken = false;
+    else if ((answer = lua_tolstring(script->L, -1, &size)) != NULL)
+        usbip_urb_complete_with(urb, answer, size);
+    else if (!lua_toboolean(script->L, -1))
+        usbip_urb_stall(urb);
+    else
+        usbip_urb_complete(urb, 0, urb->direction == USBIP_DIR_OUT ? urb->length : 0);
+    lua_pop(script->L, 1);
+    return taken;
+}
+
+static bool script_transfer_out(void *context, uint8_t endpoint, struct usbip_urb *urb)
+{
+    struct usbip_script *script = context;
+    if (!script_has(script, HOOK_TRANSFER_OUT))
+        return false;
+    struct call call = {.script = script, .hook = HOOK_TRANSFER_OUT, .value = endpoint, .urb = urb};
+    run_hook(&call, call_transfer_out);
+    if (call.urb) /* memory was out before the hook was called */
+        usbip_urb_complete(urb, -USBIP_ENOMEM, 0);
+    return true;
+}
+
+static void script_transfer_in(void *context, uint8_t endpoint)
+{
+    struct call call = {.script = context, .hook = HOOK_TRANSFER_IN, .value = endpoint};
+    run_hook(&call, call_transfer_in);
+}
+
+static const struct usbip_behaviour_ops ops = {
+    .start = script_start,
+    .attach = script_attach,
+    .detach = script_detach,
+    .open = script_opened,
+    .close = script_closed,
+    .line_coding = script_line_coding,
+    .control_lines = script_control_lines,
+    .send_break = script_send_break,
+    .data = script_data,
+    .drained = script_drained,
+    .control = script_control,
+    .out = script_transfer_out,
+    .in = script_transfer_in,
+};
+
+/* ---- Loading ---- */
+
+/* A misspelt hook would silently never be called. */
+static void check_globals(lua_State *L)
+{
+    lua_pushglobaltable(L);
+    for (lua_pushnil(L); lua_next(L, -2) != 0; lua_pop(L, 1)) {
+        if (lua_type(L, -2) != LUA_TSTRING || lua_type(L, -1) != LUA_TFUNCTION)
+            continue;
+        const char *name = lua_tostring(L, -2);
+        bool known = strncmp(name, "on_", 3) != 0;
+        for (int i = 0; i < HOOK_COUNT; i++)
+            known |= strcmp(name, hook_names[i]) == 0;
+        if (!known)
+            luaL_error(L, "%s: there is no hook %s(); see docs/scripting.md", script_of(L)->path,
+                       name);
+    }
+    lua_pop(L, 1);
+}
+
+static void find_hooks(lua_State *L, struct usbip_script *script)
+{
+    for (int i = 0; i < HOOK_COUNT; i++) {
+        int type = lua_getglobal(L, hook_names[i]);
+        if (type != LUA_TFUNCTION && type != LUA_TNIL)
+            luaL_error(L, "%s: %s must be a function, not a %s", script->path, hook_names[i],
+                       lua_typename(L, type));
+        if (type == LUA_TFUNCTION)
+            script->hooks[i] = luaL_ref(L, LUA_REGISTRYINDEX);
+        else
+            lua_pop(L, 1);
+    }
+    if (script_has(script, HOOK_DATA) && script_has(script, HOOK_DIALOGUE))
+        luaL_error(L, "%s: on_data() and dialogue() both want what the host sends; keep one",
+                   script->path);
+    for (int i = 0; i < HOOK_COUNT; i++) {
+        bool for_raw = i == HOOK_TRANSFER_OUT || i == HOOK_TRANSFER_IN;
+        bool for_all = i == HOOK_ATTACH || i == HOOK_DETACH || i == HOOK_CONTROL;
+        if (script_has(script, (enum script_hook)i) && !for_all && for_raw != script->is_raw)
+            luaL_error(L, "%s: %s() is never called on a device of type \"%s\"", script->path,
+                       hook_names[i], script->type->name);
+    }
+}
+
+static void seed_random(lua_State *L, const struct usbip_script_options *options)
+{
+    lua_getglobal(L, "math");
+    lua_getfield(L, -1, "randomseed");
+    lua_pushinteger(L, (lua_Integer)options->seed);
+    lua_pushinteger(L, (lua_Integer)options->index);
+    lua_call(L, 2, 0);
+    lua_getfield(L, -1, "random");
+    lua_setglobal(L, "random");
+    if (!options->unsafe) {
+        lua_pushnil(L);
+        lua_setfield(L, -2, "randomseed");
+    }
+    lua_pop(L, 1);
+}
+
+static int load(lua_State *L)
+{
+    const struct usbip_script_options *options = lua_touserdata(L, 1);
+    struct usbip_script *script = script_of(L);
+    if (options->unsafe)
+        script_open_unsafe(L);
+    else
+        script_open_sandbox(L);
+    lua_getglobal(L, "string");
+    lua_getfield(L, -1, "find");
+    script->find = luaL_ref(L, LUA_REGISTRYINDEX);
+    seed_random(L, options);
+    script_open_device(L);
+    script_open_functions(L);
+    script_open_dialogue(L);
+    if (luaL_loadfilex(L, script->path, options->unsafe ? NULL : "t") != LUA_OK)
+        return lua_error(L);
+    lua_call(L, 0, 0);
+    if (!script->described)
+        return luaL_error(L, "%s: no device { ... } in it, which says what the device is",
+                          script->path);
+    check_globals(L);
+    find_hooks(L, script);
+    return 0;
+}
+
+static bool set_paths(struct usbip_script *script, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    size_t folder_size = slash ? (size_t)(slash - path) + 1 : 0;
+    script->path = malloc(strlen(path) + 1);
+    script->folder = malloc(folder_size + 1);
+    if (!script->path || !script->folder)
+        return false;
+    strcpy(script->path, path);
+    memcpy(script->folder, path, folder_size);
+    script->folder[folder_size] = '\0';
+    return true;
+}
+
+static int panic(lua_State *L)
+{
+    (void)L;
+    fputs("a Lua error outside of a protected call\n", stderr);
+    abort();
+}
+
+static struct usbip_device *make_device(struct usbip_script *script,
+                                        char error_text[USBIP_SCRIPT_ERROR_SIZE])
+{
+    char reason[256];
+    struct usbip_behaviour behaviour = {&ops, script};
+    struct usbip_device *device = usbip_device_new(&script->options, script->type, &behaviour,
+                                                   script->scheduler, script->log, reason);
+    if (!device)
+        snprintf(error_text, USBIP_SCRIPT_ERROR_SIZE, "%s: %s", script->path, reason);
+    return device;
+}
+
+struct usbip_script *usbip_script_new(const struct usbip_script_options *options,
+                                      struct usbip_scheduler *scheduler,
+                                      const struct usbip_log *log, struct usbip_device **device,
+                                      char error_text[USBIP_SCRIPT_ERROR_SIZE])
+{
+    struct usbip_script *script = calloc(1, sizeof *script);
+    if (script) {
+        script->scheduler = scheduler;
+        script->log = log;
+        script->L = lua_newstate(allocate, script);
+    }
+    if (!script || !script->L || !set_paths(script, options->path)) {
+        snprintf(error_text, USBIP_SCRIPT_ERROR_SIZE, "%s: out of memory", options->path);
+        usbip_script_free(script);
+        return NULL;
+    }
+    lua_State *L = script->L;
+    *(struct usbip_script **)lua_getextraspace(L) = script;
+    lua_atpanic(L, panic);
+    lua_sethook(L, look_at_limits, LUA_MASKCOUNT, INSTRUCTIONS_PER_LOOK);
+    for (int i = 0; i < HOOK_COUNT; i++)
+        script->hooks[i] = LUA_NOREF;
+    script->dialogue.reference = LUA_NOREF;
+
+    /* lua_pcall() takes no pointer to const. */
+    struct usbip_script_options mine = *options;
+    int status = protected_call(script, load, &mine, 0);
+    if (status != LUA_OK) {
+        script_error_text(script, L, status, error_text);
+        error_text[strcspn(error_text, "\n")] = '\0';
+        usbip_script_free(script);
+        return NULL;
+    }
+    *device = make_device(script, error_text);
+    if (!*device) {
+        usbip_script_free(script);
+        return NULL;
+    }
+    return script;
+}
+
+void usbip_script_free(struct usbip_script *script)
+{
+    if (!script)
+        return;
+    if (script->L) {
+        script_dialogue_stop(script);
+        usbip_timer_cancel(script->scheduler, &script->plug_timer);
+        lua_close(script->L);
+    }
+    usbip_buffer_free(&script->dialogue.input);
+    free(script->path);
+    free(script->folder);
+    free(script);
+}

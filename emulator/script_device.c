@@ -1,0 +1,271 @@
+/* device { … }: the table that says what the device is. */
+#include <stddef.h>
+#include <string.h>
+
+#include "emulator/script_internal.h"
+#include "protocol/usb.h"
+
+enum field_kind {
+    FIELD_TYPE,
+    FIELD_SPEED,
+    FIELD_U8,
+    FIELD_U16,
+    FIELD_BOOLEAN,
+    FIELD_STRING,      /* of the device's strings */
+    FIELD_STRINGS,     /* a table of them */
+    FIELD_DESCRIPTOR,  /* 18 bytes */
+    FIELD_CONFIGURATION,
+    FIELD_LINE_END,
+};
+
+enum { IMANUFACTURER = 1, IPRODUCT = 2, ISERIAL = 3 };
+
+#define DESCRIPTOR_FIELD(kind, name)                                                               \
+    {#name, kind, offsetof(struct usbip_device_options, descriptor.name), true}
+#define ENDPOINT_FIELD(name)                                                                       \
+    {#name, FIELD_U8, offsetof(struct usbip_device_options, function.name), false}
+
+static const struct field {
+    const char *name;
+    enum field_kind kind;
+    size_t place;       /* in usbip_device_options, or the index of a string */
+    bool in_descriptor; /* device_descriptor says it too */
+} fields[] = {
+    {"type", FIELD_TYPE, 0, false},
+    {"speed", FIELD_SPEED, 0, false},
+    DESCRIPTOR_FIELD(FIELD_U16, bcdUSB),
+    DESCRIPTOR_FIELD(FIELD_U8, bDeviceClass),
+    DESCRIPTOR_FIELD(FIELD_U8, bDeviceSubClass),
+    DESCRIPTOR_FIELD(FIELD_U8, bDeviceProtocol),
+    DESCRIPTOR_FIELD(FIELD_U8, bMaxPacketSize0),
+    DESCRIPTOR_FIELD(FIELD_U16, idVendor),
+    DESCRIPTOR_FIELD(FIELD_U16, idProduct),
+    DESCRIPTOR_FIELD(FIELD_U16, bcdDevice),
+    {"manufacturer", FIELD_STRING, IMANUFACTURER, true},
+    {"product", FIELD_STRING, IPRODUCT, true},
+    {"serial", FIELD_STRING, ISERIAL, true},
+    {"strings", FIELD_STRINGS, 0, false},
+    {"device_descriptor", FIELD_DESCRIPTOR, 0, false},
+    {"configuration", FIELD_CONFIGURATION, 0, false},
+    ENDPOINT_FIELD(out_endpoint),
+    ENDPOINT_FIELD(in_endpoint),
+    ENDPOINT_FIELD(interrupt_endpoint),
+    {"no_iad", FIELD_BOOLEAN, offsetof(struct usbip_device_options, function.no_iad), false},
+    {"line_end", FIELD_LINE_END, 0, false},
+};
+enum { FIELD_COUNT = sizeof fields / sizeof fields[0] };
+
+static int bad_field(lua_State *L, const struct field *field, const char *wanted)
+{
+    return luaL_error(L, "device: %s must be %s, not %s", field->name, wanted,
+                      luaL_tolstring(L, -1, NULL));
+}
+
+/* The string on top, kept for as long as the script lives; popped. */
+static const char *keep_string(lua_State *L, const struct field *field, size_t *size)
+{
+    if (lua_type(L, -1) != LUA_TSTRING)
+        bad_field(L, field, "a string");
+    const char *string = lua_tolstring(L, -1, size);
+    luaL_ref(L, LUA_REGISTRYINDEX);
+    return string;
+}
+
+static lua_Integer check_integer(lua_State *L, const struct field *field, lua_Integer max,
+                                 const char *wanted)
+{
+    int is_integer;
+    lua_Integer value = lua_tointegerx(L, -1, &is_integer);
+    if (!is_integer || lua_type(L, -1) != LUA_TNUMBER || value < 0 || value > max)
+        bad_field(L, field, wanted);
+    return value;
+}
+
+static void read_type(lua_State *L, struct usbip_script *script, const struct field *field)
+{
+    if (lua_type(L, -1) != LUA_TSTRING)
+        bad_field(L, field, "a string");
+    script->type = usbip_find_function(lua_tostring(L, -1));
+    if (!script->type)
+        luaL_error(L, "device: type \"%s\" is unknown; there are: %s", lua_tostring(L, -1),
+                   usbip_function_names());
+    script->is_raw = script->type == &usbip_function_raw;
+}
+
+static void read_speed(lua_State *L, struct usbip_script *script, const struct field *field)
+{
+    static const char *const names[] = {
+        [USBIP_SPEED_LOW] = "low",
+        [USBIP_SPEED_FULL] = "full",
+        [USBIP_SPEED_HIGH] = "high",
+    };
+    if (lua_type(L, -1) == LUA_TSTRING) {
+        for (int i = USBIP_SPEED_LOW; i <= USBIP_SPEED_HIGH; i++) {
+            if (strcmp(lua_tostring(L, -1), names[i]) == 0) {
+                script->options.speed = (enum usbip_speed)i;
+                return;
+            }
+        }
+    }
+    bad_field(L, field, "\"low\", \"full\" or \"high\"");
+}
+
+/* The string on top becomes string `index` of the device; popped. */
+static void set_string(lua_State *L, struct usbip_script *script, const struct field *field,
+                       size_t index)
+{
+    if (script->options.strings[index])
+        luaL_error(L, "device: string %d is given twice; manufacturer, product and serial are "
+                      "1, 2 and 3", (int)index);
+    size_t size;
+    const char *string = keep_string(L, field, &size);
+    if (strlen(string) != size)
+        luaL_error(L, "device: %s has a zero byte in it", field->name);
+    script->options.strings[index] = string;
+}
+
+static void read_string(lua_State *L, struct usbip_script *script, const struct field *field)
+{
+    lua_pushvalue(L, -1);
+    set_string(L, script, field, field->place);
+    struct usbip_device_descriptor *descriptor = &script->options.descriptor;
+    switch (field->place) {
+    case IMANUFACTURER:
+        descriptor->iManufacturer = IMANUFACTURER;
+        break;
+    case IPRODUCT:
+        descriptor->iProduct = IPRODUCT;
+        break;
+    default:
+        descriptor->iSerialNumber = ISERIAL;
+        break;
+    }
+}
+
+static void read_strings(lua_State *L, struct usbip_script *script, const struct field *field)
+{
+    if (!lua_istable(L, -1))
+        bad_field(L, field, "a table of strings");
+    for (lua_pushnil(L); lua_next(L, -2) != 0;) {
+        int is_integer;
+        lua_Integer index = lua_tointegerx(L, -2, &is_integer);
+        if (!is_integer || lua_type(L, -2) != LUA_TNUMBER || index < 1 ||
+            index >= USBIP_MAX_STRINGS)
+            luaL_error(L, "device: indices of strings go from 1 to %d", USBIP_MAX_STRINGS - 1);
+        set_string(L, script, field, (size_t)index);
+    }
+}
+
+static void read_descriptor(lua_State *L, struct usbip_script *script, const struct field *field)
+{
+    for (size_t i = 0; i < FIELD_COUNT; i++) {
+        if (!fields[i].in_descriptor)
+            continue;
+        if (lua_getfield(L, 1, fields[i].name) != LUA_TNIL)
+            luaL_error(L, "device: device_descriptor and %s both say the same; keep one",
+                       fields[i].name);
+        lua_pop(L, 1);
+    }
+    size_t size = 0;
+    const char *bytes = lua_type(L, -1) == LUA_TSTRING ? lua_tolstring(L, -1, &size) : NULL;
+    if (!bytes || size != USB_DT_DEVICE_SIZE ||
+        usbip_decode_device_descriptor((const uint8_t *)bytes, size, &script->options.descriptor) <
+            0)
+        luaL_error(L, "device: %s must be a string with the 18 bytes of a device descriptor",
+                   field->name);
+}
+
+static void read_configuration(lua_State *L, struct usbip_script *script,
+                               const struct field *field)
+{
+    lua_pushvalue(L, -1);
+    script->options.configuration =
+        (const uint8_t *)keep_string(L, field, &script->options.configuration_size);
+}
+
+static void read_line_end(lua_State *L, struct usbip_script *script, const struct field *field)
+{
+    lua_pushvalue(L, -1);
+    script->line_end = keep_string(L, field, &script->line_end_size);
+    if (script->line_end_size == 0)
+        bad_field(L, field, "a string with at least one byte");
+}
+
+/* The value is on top of the stack, and stays there. */
+static void read_field(lua_State *L, struct usbip_script *script, const struct field *field)
+{
+    void *place = (char *)&script->options + field->place;
+    switch (field->kind) {
+    case FIELD_TYPE:
+        read_type(L, script, field);
+        break;
+    case FIELD_SPEED:
+        read_speed(L, script, field);
+        break;
+    case FIELD_U8:
+        *(uint8_t *)place = (uint8_t)check_integer(L, field, UINT8_MAX, "0 to 0xff");
+        break;
+    case FIELD_U16:
+        *(uint16_t *)place = (uint16_t)check_integer(L, field, UINT16_MAX, "0 to 0xffff");
+        break;
+    case FIELD_BOOLEAN:
+        if (!lua_isboolean(L, -1))
+            bad_field(L, field, "true or false");
+        *(bool *)place = lua_toboolean(L, -1);
+        break;
+    case FIELD_STRING:
+        read_string(L, script, field);
+        break;
+    case FIELD_STRINGS:
+        read_strings(L, script, field);
+        break;
+    case FIELD_DESCRIPTOR:
+        read_descriptor(L, script, field);
+        break;
+    case FIELD_CONFIGURATION:
+        read_configuration(L, script, field);
+        break;
+    case FIELD_LINE_END:
+        read_line_end(L, script, field);
+        break;
+    }
+}
+
+/* A misspelt field would silently be left at its default. */
+static void check_names(lua_State *L)
+{
+    for (lua_pushnil(L); lua_next(L, 1) != 0; lua_pop(L, 1)) {
+        bool known = false;
+        for (size_t i = 0; i < FIELD_COUNT && lua_type(L, -2) == LUA_TSTRING; i++)
+            known |= strcmp(lua_tostring(L, -2), fields[i].name) == 0;
+        if (!known)
+            luaL_error(L, "device: there is no field %s; see docs/scripting.md",
+                       luaL_tolstring(L, -2, NULL));
+    }
+}
+
+static int describe_device(lua_State *L)
+{
+    struct usbip_script *script = script_of(L);
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_settop(L, 1);
+    if (script->described)
+        return luaL_error(L, "device: called twice; a script is one device");
+    check_names(L);
+    script->options.speed = USBIP_SPEED_FULL;
+    for (size_t i = 0; i < FIELD_COUNT; i++) {
+        if (lua_getfield(L, 1, fields[i].name) != LUA_TNIL)
+            read_field(L, script, &fields[i]);
+        lua_pop(L, 1);
+    }
+    if (!script->type)
+        return luaL_error(L, "device: no type; there are: %s", usbip_function_names());
+    script->described = true;
+    return 0;
+}
+
+void script_open_device(lua_State *L)
+{
+    lua_pushcfunction(L, describe_device);
+    lua_setglobal(L, "device");
+}

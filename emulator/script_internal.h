@@ -1,0 +1,140 @@
+/*
+ * The state of a script, shared by
+ *   script.c           life, limits, hooks
+ *   script_device.c    device { … }
+ *   script_functions.c what a script can call
+ *   script_dialogue.c  dialogue() and what it waits with
+ *   script_sandbox.c   what is left of Lua's library
+ */
+#ifndef EMULATOR_SCRIPT_INTERNAL_H
+#define EMULATOR_SCRIPT_INTERNAL_H
+
+#include <lauxlib.h>
+#include <lua.h>
+#include <lualib.h>
+
+#include "emulator/script.h"
+#include "protocol/buffer.h"
+
+enum script_hook {
+    HOOK_ATTACH,
+    HOOK_DETACH,
+    HOOK_OPEN,
+    HOOK_CLOSE,
+    HOOK_LINE_CODING,
+    HOOK_CONTROL_LINES,
+    HOOK_BREAK,
+    HOOK_DATA,
+    HOOK_CONTROL,
+    HOOK_TRANSFER_OUT,
+    HOOK_TRANSFER_IN,
+    HOOK_DIALOGUE,
+    HOOK_COUNT,
+};
+
+/* What the dialogue waits for. */
+enum script_wait { WAIT_NONE, WAIT_INPUT, WAIT_ROOM, WAIT_TIME };
+
+struct script_dialogue {
+    lua_State *thread; /* NULL: none is running */
+    int reference;     /* keeps it from being collected */
+    bool running;      /* it is on the C stack just now */
+    bool skip_newline; /* the last line ended in CR: a LF right behind it belongs to it */
+    bool overflowed;
+    enum script_wait wait;
+    struct usbip_timer timer;
+    bool timed_out;
+    struct usbip_buffer input;
+    size_t start;   /* of what is unread in the input */
+    size_t scanned; /* bytes from start that hold no line end */
+    size_t arriving; /* bytes of a transfer that are not in the input yet */
+};
+
+struct usbip_script {
+    lua_State *L;
+    struct usbip_device *device; /* NULL until the script has been loaded */
+    struct usbip_scheduler *scheduler;
+    const struct usbip_log *log;
+    char *path;
+    char *folder; /* where modules are looked for, with a slash at the end; "" for the current one */
+
+    size_t memory;
+    uint64_t instructions; /* of this call */
+    uint64_t started_ns;   /* this call; 0: not looked at yet */
+    bool exceeded;         /* this call has gone over a limit */
+    unsigned depth;        /* calls from C into Lua that are under way */
+
+    int hooks[HOOK_COUNT]; /* references; LUA_NOREF */
+    int find;              /* string.find, whatever the script does to it */
+
+    /* device { … } */
+    bool described;
+    bool is_raw;
+    const struct usbip_function_type *type;
+    struct usbip_device_options options;
+    const char *line_end; /* NULL: CR, LF or both */
+    size_t line_end_size;
+
+    bool attached;
+    struct usbip_timer plug_timer;
+    struct usbip_urb *control_urb; /* that on_control is looking at */
+    struct script_dialogue dialogue;
+};
+
+/* The script of any of its threads. */
+static inline struct usbip_script *script_of(lua_State *L)
+{
+    return *(struct usbip_script **)lua_getextraspace(L);
+}
+
+static inline bool script_has(const struct usbip_script *script, enum script_hook hook)
+{
+    return script->hooks[hook] != LUA_NOREF;
+}
+
+/*
+ * Calls function(argument) on the script's main thread, protected and limited. When it succeeds,
+ * `results` values are left on the stack. An error is logged and counted under the name of `what`.
+ */
+bool script_run(struct usbip_script *script, const char *what, lua_CFunction function,
+                void *argument, int results);
+
+/* Calls from C into Lua begin and end with these; limits are per outermost call. */
+void script_enter(struct usbip_script *script);
+void script_leave(struct usbip_script *script);
+
+/* Logs and counts an error: the first line of the message, and the traceback when verbose. */
+void script_report(struct usbip_script *script, const char *what, const char *message);
+/* The text of a failed call's error, which is on top of the stack. Does not allocate. */
+void script_error_text(const struct usbip_script *script, lua_State *L, int status,
+                       char text[USBIP_SCRIPT_ERROR_SIZE]);
+/* For lua_pcall: makes a message of any error value, with a traceback where it will be logged. */
+int script_message_handler(lua_State *L);
+
+/* Raises an error that names the function unless the device exists. */
+struct usbip_device *script_need_device(lua_State *L, const char *function);
+
+/* Argument in ms, from 0 to 2^53 us; at least 1 us, so that time always goes on. */
+uint64_t script_check_ms(lua_State *L, int index, const char *function);
+
+/* Each adds its functions to the globals. */
+void script_open_sandbox(lua_State *L);
+void script_open_unsafe(lua_State *L);
+void script_open_device(lua_State *L);
+void script_open_functions(lua_State *L);
+void script_open_dialogue(lua_State *L);
+
+void script_dialogue_start(struct usbip_script *script);
+void script_dialogue_stop(struct usbip_script *script);
+void script_dialogue_input(struct usbip_script *script, const uint8_t *data, size_t size);
+/* The transfer that is being given to the dialogue ends now, and its bytes are gone. */
+void script_dialogue_forget_arriving(struct usbip_script *script);
+void script_dialogue_room(struct usbip_script *script);
+/* write() in the dialogue itself: waits for room. The string is at index 1. */
+int script_dialogue_write(lua_State *L);
+static inline bool script_in_dialogue(lua_State *L)
+{
+    return L == script_of(L)->dialogue.thread;
+}
+
+#endif
