@@ -313,6 +313,11 @@ static void set_modem_state(struct usbip_function *function, unsigned modem)
         send_notification(acm);
 }
 
+static unsigned modem_state(const struct usbip_function *function)
+{
+    return ((const struct cdc_acm *)function)->serial.modem;
+}
+
 const struct usbip_function_type usbip_function_cdc_acm = {
     .name = "cdc_acm",
     .describe = describe,
@@ -325,4 +330,5 @@ const struct usbip_function_type usbip_function_cdc_acm = {
     .write = write_bytes,
     .write_room = write_room,
     .set_modem_state = set_modem_state,
+    .modem_state = modem_state,
 };

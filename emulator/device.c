@@ -585,6 +585,12 @@ void usbip_device_set_modem_state(struct usbip_device *device, unsigned modem)
         device->function->type->set_modem_state(device->function, modem);
 }
 
+unsigned usbip_device_modem_state(const struct usbip_device *device)
+{
+    const struct usbip_function_type *type = device->function->type;
+    return type->modem_state ? type->modem_state(device->function) : 0;
+}
+
 bool usbip_device_send(struct usbip_device *device, uint8_t endpoint, const uint8_t *data,
                        size_t size)
 {

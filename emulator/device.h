@@ -159,6 +159,8 @@ size_t usbip_device_write_room(const struct usbip_device *device);
 
 /* Tells the host modem lines and events (USBIP_MODEM_…); the lines keep their level. */
 void usbip_device_set_modem_state(struct usbip_device *device, unsigned modem);
+/* The lines' levels; 0 without such lines. */
+unsigned usbip_device_modem_state(const struct usbip_device *device);
 
 /*
  * Raw function: completes the next URB on an IN endpoint with these bytes, or keeps them until

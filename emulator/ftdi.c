@@ -444,6 +444,11 @@ static void destroy(struct usbip_function *function)
     free(ftdi);
 }
 
+static unsigned modem_state(const struct usbip_function *function)
+{
+    return ((const struct ftdi *)function)->serial.modem;
+}
+
 const struct usbip_function_type usbip_function_ftdi = {
     .name = "ftdi",
     .describe = describe,
@@ -456,4 +461,5 @@ const struct usbip_function_type usbip_function_ftdi = {
     .write = write_bytes,
     .write_room = write_room,
     .set_modem_state = set_modem_state,
+    .modem_state = modem_state,
 };

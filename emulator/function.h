@@ -66,6 +66,7 @@ struct usbip_function_type {
     size_t (*write)(struct usbip_function *function, const uint8_t *data, size_t size);
     size_t (*write_room)(const struct usbip_function *function);
     void (*set_modem_state)(struct usbip_function *function, unsigned modem);
+    unsigned (*modem_state)(const struct usbip_function *function);
     bool (*send)(struct usbip_function *function, uint8_t endpoint, const uint8_t *data,
                  size_t size);
 };

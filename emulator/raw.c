@@ -24,7 +24,7 @@ struct message_queue {
 struct raw {
     struct usbip_function function;
     struct message_queue queues[ENDPOINT_COUNT];
-    size_t kept; /* bytes in all queues */
+    size_t kept; /* bytes in all queues, with what keeping them costs */
 };
 
 static struct raw *raw_of(struct usbip_function *function)
@@ -35,7 +35,7 @@ static struct raw *raw_of(struct usbip_function *function)
 static void drop_first(struct raw *raw, struct message_queue *queue)
 {
     struct message *message = queue->first;
-    raw->kept -= message->size;
+    raw->kept -= sizeof *message + message->size;
     queue->first = message->next;
     if (!queue->first)
         queue->last = NULL;
@@ -116,7 +116,7 @@ static bool send(struct usbip_function *function, uint8_t endpoint, const uint8_
 {
     struct raw *raw = raw_of(function);
     if (usbip_endpoint_index(endpoint) == 0 || !(endpoint & USB_DIR_IN) ||
-        size > USBIP_FIFO_SIZE - raw->kept)
+        sizeof(struct message) + size > USBIP_FIFO_SIZE - raw->kept)
         return false;
     struct message *message = malloc(sizeof *message + size);
     if (!message)
@@ -130,7 +130,7 @@ static bool send(struct usbip_function *function, uint8_t endpoint, const uint8_
     else
         queue->first = message;
     queue->last = message;
-    raw->kept += size;
+    raw->kept += sizeof *message + size;
     send_messages(raw, endpoint);
     return true;
 }
