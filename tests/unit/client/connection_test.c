@@ -1,0 +1,752 @@
+/*
+ * The connection and the device list, against a server of a few lines that runs a script of steps
+ * in a thread of its own, on a free port of the loopback.
+ */
+#define _POSIX_C_SOURCE 200809L /* sockets and threads */
+
+#include "client/connection.h"
+
+#include <CUnit/Basic.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "protocol/bytes.h"
+
+enum {
+    PATIENCE_MS = 20000, /* only a broken test waits for so long */
+    MAX_STEPS = 16,
+    SCRIPT_SIZE = 16384,
+    BULK_SIZE = 16384,
+};
+
+/* ---- The scripted server ---- */
+
+enum step_kind {
+    STEP_END,
+    STEP_RECEIVE,       /* so many bytes */
+    STEP_SEND,          /* so many of the script's bytes */
+    STEP_SEND_TRICKLED, /* the same, one segment per byte */
+    STEP_RESET,         /* RST instead of FIN */
+    STEP_WAIT_FOR_TEST, /* until the test posts `go_on` */
+    STEP_WAIT_FOR_END,  /* until the client closes */
+};
+
+struct step {
+    enum step_kind kind;
+    size_t size;
+};
+
+static struct {
+    int listener;
+    char address[64]; /* as usbip_connection_start() takes it */
+    struct step steps[MAX_STEPS];
+    unsigned step_count;
+    uint8_t bytes[SCRIPT_SIZE]; /* all that the steps send */
+    size_t size;
+    pthread_t thread;
+    bool running;
+    sem_t go_on;
+
+    /* Of the last STEP_RECEIVE; to be read after the thread has ended. */
+    uint8_t received[SCRIPT_SIZE];
+    uint64_t received_size; /* of all together */
+} server;
+
+static void receive_step(int fd, size_t size)
+{
+    for (size_t have = 0; have < size;) {
+        uint8_t piece[SCRIPT_SIZE];
+        size_t wanted = size - have < sizeof piece ? size - have : sizeof piece;
+        ssize_t count = recv(fd, piece, wanted, 0);
+        if (count <= 0) {
+            return;
+        }
+        memcpy(server.received, piece, (size_t)count);
+        have += (size_t)count;
+        server.received_size += (size_t)count;
+    }
+}
+
+static void *run_script(void *unused)
+{
+    (void)unused;
+    int fd = accept(server.listener, NULL, NULL);
+    if (fd == -1) {
+        return NULL;
+    }
+    int on = 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    const uint8_t *bytes = server.bytes;
+    for (unsigned i = 0; i < server.step_count; i++) {
+        const struct step *step = &server.steps[i];
+        switch (step->kind) {
+        case STEP_RECEIVE:
+            receive_step(fd, step->size);
+            break;
+        case STEP_SEND:
+            send(fd, bytes, step->size, MSG_NOSIGNAL);
+            bytes += step->size;
+            break;
+        case STEP_SEND_TRICKLED:
+            for (size_t j = 0; j < step->size; j++) {
+                send(fd, bytes++, 1, MSG_NOSIGNAL);
+            }
+            break;
+        case STEP_RESET: {
+            struct linger at_once = {.l_onoff = 1};
+            setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+            break;
+        }
+        case STEP_WAIT_FOR_TEST:
+            sem_wait(&server.go_on);
+            break;
+        case STEP_WAIT_FOR_END: {
+            uint8_t byte;
+            while (recv(fd, &byte, 1, 0) > 0) {
+            }
+            break;
+        }
+        case STEP_END:
+            break;
+        }
+    }
+    close(fd);
+    return NULL;
+}
+
+/* Binds to a free port of 127.0.0.1 or ::1 and forgets the former script. */
+static bool bind_server(bool ipv6)
+{
+    memset(&server, 0, sizeof server);
+    struct sockaddr_in6 six = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+    struct sockaddr_in four = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr *address = ipv6 ? (struct sockaddr *)&six : (struct sockaddr *)&four;
+    socklen_t size = ipv6 ? sizeof six : sizeof four;
+    server.listener = socket(ipv6 ? AF_INET6 : AF_INET, SOCK_STREAM, 0);
+    if (server.listener == -1 || bind(server.listener, address, size) == -1 ||
+        getsockname(server.listener, address, &size) == -1) {
+        return false;
+    }
+    if (ipv6) {
+        snprintf(server.address, sizeof server.address, "[::1]:%u", (unsigned)ntohs(six.sin6_port));
+    } else {
+        snprintf(server.address, sizeof server.address, "127.0.0.1:%u",
+                 (unsigned)ntohs(four.sin_port));
+    }
+    return true;
+}
+
+static void add_step(enum step_kind kind, size_t size)
+{
+    CU_ASSERT_FATAL(server.step_count < MAX_STEPS);
+    server.steps[server.step_count++] = (struct step){.kind = kind, .size = size};
+}
+
+static void add_send(enum step_kind kind, const void *bytes, size_t size)
+{
+    CU_ASSERT_FATAL(server.size + size <= sizeof server.bytes);
+    memcpy(server.bytes + server.size, bytes, size);
+    server.size += size;
+    add_step(kind, size);
+}
+
+static void run_server(void)
+{
+    CU_ASSERT_FATAL(sem_init(&server.go_on, 0, 0) == 0);
+    CU_ASSERT_FATAL(listen(server.listener, 1) == 0);
+    CU_ASSERT_FATAL(pthread_create(&server.thread, NULL, run_script, NULL) == 0);
+    server.running = true;
+}
+
+static void join_server(void)
+{
+    if (server.running) {
+        pthread_join(server.thread, NULL);
+        sem_destroy(&server.go_on);
+        server.running = false;
+    }
+}
+
+static void stop_server(void)
+{
+    join_server();
+    close(server.listener);
+}
+
+/* ---- What it says ---- */
+
+static struct usbip_device_record a_record(const char *busid)
+{
+    struct usbip_device_record record = {
+        .busnum = 1, .devnum = 2, .speed = USBIP_SPEED_FULL, .idVendor = 0x0403};
+    snprintf(record.busid, sizeof record.busid, "%s", busid);
+    return record;
+}
+
+static void add_import_reply(size_t size)
+{
+    uint8_t reply[USBIP_IMPORT_REPLY_SIZE];
+    struct usbip_device_record record = a_record("1-1");
+    usbip_encode_op_common(
+        reply, &(struct usbip_op_common){.version = USBIP_VERSION, .code = OP_REP_IMPORT});
+    usbip_encode_device_record(reply + USBIP_OP_COMMON_SIZE, &record);
+    add_step(STEP_RECEIVE, USBIP_IMPORT_REQUEST_SIZE);
+    add_send(STEP_SEND, reply, size);
+}
+
+static void add_reply(uint32_t command, uint32_t seqnum, int32_t status, uint32_t actual_length)
+{
+    uint8_t pdu[USBIP_HEADER_SIZE];
+    struct usbip_header header = {.command = command, .seqnum = seqnum};
+    if (command == USBIP_RET_SUBMIT) {
+        header.ret_submit.status = status;
+        header.ret_submit.actual_length = actual_length;
+    } else {
+        header.ret_unlink.status = status;
+    }
+    usbip_encode_header(pdu, &header);
+    add_send(STEP_SEND, pdu, sizeof pdu);
+}
+
+static size_t devlist_of_three(uint8_t *bytes)
+{
+    size_t size = USBIP_DEVLIST_REPLY_HEADER_SIZE;
+    usbip_encode_op_common(
+        bytes, &(struct usbip_op_common){.version = USBIP_VERSION, .code = OP_REP_DEVLIST});
+    usbip_store_be32(bytes + USBIP_OP_COMMON_SIZE, 3);
+    static const char *const busids[] = {"1-1", "1-2", "3-1.4"};
+    for (unsigned i = 0; i < 3; i++) {
+        struct usbip_device_record record = a_record(busids[i]);
+        record.bNumInterfaces = (uint8_t)i;
+        usbip_encode_device_record(bytes + size, &record);
+        size += USBIP_DEVICE_RECORD_SIZE;
+        for (unsigned j = 0; j < i; j++) {
+            usbip_encode_interface_record(bytes + size, &(struct usbip_interface_record){
+                                                            .bInterfaceClass = (uint8_t)(j + 10)});
+            size += USBIP_INTERFACE_RECORD_SIZE;
+        }
+    }
+    return size;
+}
+
+/* ---- The client ---- */
+
+static struct {
+    struct usbip_connection *connection;
+    struct usbip_host_session *session;
+    char error_text[USBIP_ERROR_TEXT_SIZE];
+    unsigned imports;
+    unsigned refusals;
+    unsigned done;
+} client;
+
+static void on_imported(void *context, const struct usbip_device_record *record)
+{
+    (void)context;
+    CU_ASSERT_STRING_EQUAL(record->busid, "1-1");
+    client.imports++;
+}
+
+static void on_refused(void *context, uint32_t status)
+{
+    (void)context;
+    CU_ASSERT_EQUAL(status, USBIP_ST_DEV_BUSY);
+    client.refusals++;
+}
+
+static void on_done(struct usbip_transfer *transfer)
+{
+    (void)transfer;
+    client.done++;
+}
+
+static int connect_to(const char *address)
+{
+    static const struct usbip_host_session_events events = {.imported = on_imported,
+                                                            .refused = on_refused};
+    memset(&client, 0, sizeof client);
+    client.session = usbip_host_session_new(&events, NULL);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(client.session);
+    CU_ASSERT_EQUAL(usbip_host_session_request_import(client.session, "1-1"), 0);
+    return usbip_connection_start(&client.connection, address, client.session, PATIENCE_MS,
+                                  client.error_text);
+}
+
+/* Runs the connection until the counter is that high, or it ends. Returns 0 or its error. */
+static int run_until(const unsigned *counter, unsigned value)
+{
+    uint64_t give_up_ms = usbip_now_ms() + PATIENCE_MS;
+    int error = 0;
+    while (error == 0 && *counter < value) {
+        CU_ASSERT_FATAL(usbip_now_ms() < give_up_ms);
+        error = usbip_connection_wait(client.connection, give_up_ms);
+    }
+    return error;
+}
+
+static int run_to_the_end(void)
+{
+    static const unsigned never = 0;
+    return run_until(&never, 1);
+}
+
+static void import_device(void)
+{
+    CU_ASSERT_EQUAL_FATAL(connect_to(server.address), 0);
+    CU_ASSERT_EQUAL_FATAL(run_until(&client.imports, 1), 0);
+    CU_ASSERT(usbip_connection_is_established(client.connection));
+    CU_ASSERT_STRING_EQUAL(usbip_connection_error_text(client.connection), "");
+}
+
+static void disconnect(void)
+{
+    usbip_connection_free(client.connection);
+    stop_server();
+}
+
+static bool says(const char *text, const char *words)
+{
+    bool as_expected = strstr(text, words) != NULL;
+    if (!as_expected) {
+        fprintf(stderr, "expected \"%s\" in: %s\n", words, text);
+    }
+    return as_expected;
+}
+
+static bool connection_says(const char *words)
+{
+    return says(usbip_connection_error_text(client.connection), words);
+}
+
+static struct usbip_transfer a_transfer(uint8_t endpoint, uint8_t *buffer, uint32_t length)
+{
+    return (struct usbip_transfer){.endpoint = endpoint,
+                                   .type = USB_ENDPOINT_XFER_BULK,
+                                   .buffer = buffer,
+                                   .length = length,
+                                   .done = on_done};
+}
+
+static void submit(struct usbip_transfer *transfer)
+{
+    CU_ASSERT_EQUAL_FATAL(usbip_host_session_submit(client.session, transfer, usbip_now_ms()), 0);
+}
+
+/* ---- Names ---- */
+
+static void test_malformed_addresses(void)
+{
+    const char *const addresses[] = {"",       ":3240", "host:",  "host:0", "host:65536", "host:-1",
+                                     "[::1]x", "[::1",  "[::1]:", "[]:1",   "host:12a"};
+    for (unsigned i = 0; i < sizeof addresses / sizeof addresses[0]; i++) {
+        CU_ASSERT_EQUAL(connect_to(addresses[i]), USBIP_ERROR_ARGUMENT);
+        CU_ASSERT_PTR_NULL(client.connection);
+        CU_ASSERT(says(client.error_text, "names no server"));
+    }
+    usbip_connection_free(NULL);
+}
+
+static void test_unknown_host(void)
+{
+    /* No label of a name may have more than 63 characters: nobody needs to be asked about it. */
+    char address[80];
+    memset(address, 'x', 64);
+    strcpy(address + 64, ":1234");
+    CU_ASSERT_EQUAL(connect_to(address), USBIP_ERROR_RESOLVE);
+    CU_ASSERT_PTR_NULL(client.connection);
+    CU_ASSERT(says(client.error_text, address));
+    CU_ASSERT(says(client.error_text, "cannot find the host"));
+}
+
+/* ---- Connecting ---- */
+
+static void test_C017_refused(void)
+{
+    CU_ASSERT_FATAL(bind_server(false)); /* and nobody listens */
+    int error = connect_to(server.address);
+    if (error == 0) {
+        error = run_to_the_end();
+        CU_ASSERT(connection_says(server.address));
+        CU_ASSERT(connection_says("is a USB/IP server running there?"));
+        CU_ASSERT_EQUAL(usbip_connection_fd(client.connection), -1);
+        CU_ASSERT_EQUAL(usbip_connection_events(client.connection), 0);
+        CU_ASSERT_EQUAL(usbip_connection_process(client.connection), USBIP_ERROR_CONNECT);
+    }
+    CU_ASSERT_EQUAL(error, USBIP_ERROR_CONNECT);
+    disconnect();
+}
+
+static void test_C017_ipv6(void)
+{
+    if (!bind_server(true)) {
+        puts("no ::1 on this system: not tested");
+        return;
+    }
+    add_import_reply(USBIP_IMPORT_REPLY_SIZE);
+    add_step(STEP_WAIT_FOR_END, 0);
+    run_server();
+    import_device();
+    disconnect();
+}
+
+static void test_C017_all_addresses_are_tried(void)
+{
+    CU_ASSERT_FATAL(bind_server(false));
+    add_import_reply(USBIP_IMPORT_REPLY_SIZE);
+    add_step(STEP_WAIT_FOR_END, 0);
+    run_server();
+    /* On most systems ::1 comes first here, where nobody listens. */
+    char address[64];
+    snprintf(address, sizeof address, "localhost%s", strrchr(server.address, ':'));
+    CU_ASSERT_EQUAL_FATAL(connect_to(address), 0);
+    CU_ASSERT_EQUAL(run_until(&client.imports, 1), 0);
+    disconnect();
+}
+
+/* ---- Importing ---- */
+
+static void test_import_request_is_sent(void)
+{
+    CU_ASSERT_FATAL(bind_server(false));
+    add_import_reply(USBIP_IMPORT_REPLY_SIZE);
+    add_step(STEP_WAIT_FOR_END, 0);
+    run_server();
+    import_device();
+    CU_ASSERT_PTR_EQUAL(usbip_connection_session(client.connection), client.session);
+    CU_ASSERT_EQUAL(usbip_connection_events(client.connection), USBIP_EVENT_READ);
+    CU_ASSERT_EQUAL(usbip_connection_deadline_ms(client.connection), UINT64_MAX);
+    disconnect();
+    const uint8_t request[USBIP_IMPORT_REQUEST_SIZE] = {1, 0x11, 0x80, 3,   0,  0,
+                                                        0, 0,    '1',  '-', '1'};
+    CU_ASSERT_EQUAL(server.received_size, sizeof request);
+    CU_ASSERT_EQUAL(memcmp(server.received, request, sizeof request), 0);
+}
+
+static void test_import_refused(void)
+{
+    CU_ASSERT_FATAL(bind_server(false));
+    uint8_t reply[USBIP_OP_COMMON_SIZE];
+    usbip_encode_op_common(reply, &(struct usbip_op_common){.version = USBIP_VERSION,
+                                                            .code = OP_REP_IMPORT,
+                                                            .status = USBIP_ST_DEV_BUSY});
+    add_step(STEP_RECEIVE, USBIP_IMPORT_REQUEST_SIZE);
+    add_send(STEP_SEND, reply, sizeof reply);
+    add_step(STEP_WAIT_FOR_END, 0); /* the client must close */
+    run_server();
+    CU_ASSERT_EQUAL_FATAL(connect_to(server.address), 0);
+    CU_ASSERT_EQUAL(run_to_the_end(), USBIP_ERROR_BUSY);
+    CU_ASSERT_EQUAL(client.refusals, 1);
+    CU_ASSERT(connection_says(server.address));
+    CU_ASSERT(connection_says("ST_DEV_BUSY"));
+    join_server(); /* the socket is closed before anything is freed */
+    disconnect();
+}
+
+static void test_C009_truncated_import(void)
+{
+    CU_ASSERT_FATAL(bind_server(false));
+    add_import_reply(108);
+    run_server();
+    CU_ASSERT_EQUAL_FATAL(connect_to(server.address), 0);
+    CU_ASSERT_EQUAL(run_to_the_end(), USBIP_ERROR_DISCONNECTED);
+    CU_ASSERT_EQUAL(client.imports, 0);
+    CU_ASSERT(connection_says(server.address));
+    CU_ASSERT(connection_says("OP_REP_IMPORT of busid 1-1 was not complete"));
+    disconnect();
+}
+
+/* ---- Transfers ---- */
+
+static void test_transfer(void)
+{
+    CU_ASSERT_FATAL(bind_server(false));
+    add_import_reply(USBIP_IMPORT_REPLY_SIZE);
+    add_step(STEP_RECEIVE, USBIP_HEADER_SIZE);
+    add_reply(USBIP_RET_SUBMIT, 2, 0, 5);
+    add_send(STEP_SEND_TRICKLED, "hello", 5);
+    add_step(STEP_WAIT_FOR_END, 0);
+    run_server();
+    import_device();
+    uint8_t buffer[64] = {0};
+    struct usbip_transfer transfer = a_transfer(0x81, buffer, sizeof buffer);
+    submit(&transfer);
+    CU_ASSERT_EQUAL(usbip_connection_events(client.connection),
+                    USBIP_EVENT_READ | USBIP_EVENT_WRITE);
+    CU_ASSERT_EQUAL(run_until(&client.done, 1), 0);
+    CU_ASSERT_EQUAL(transfer.status, 0);
+    CU_ASSERT_EQUAL(transfer.actual_length, 5);
+    CU_ASSERT_STRING_EQUAL((const char *)buffer, "hello");
+    disconnect();
+}
+
+static void test_transfer_that_times_out(void)
+{
+    CU_ASSERT_FATAL(bind_server(false));
+    add_import_reply(USBIP_IMPORT_REPLY_SIZE);
+    add_step(STEP_RECEIVE, 2 * USBIP_HEADER_SIZE); /* CMD_SUBMIT and, unanswered, CMD_UNLINK */
+    add_reply(USBIP_RET_UNLINK, 3, -USBIP_ECONNRESET, 0);
+    add_step(STEP_WAIT_FOR_END, 0);
+    run_server();
+    import_device();
+    uint8_t buffer[64];
+    struct usbip_transfer transfer = a_transfer(0x81, buffer, sizeof buffer);
+    transfer.timeout_ms = 20;
+    submit(&transfer);
+    CU_ASSERT_EQUAL(run_until(&client.done, 1), 0);
+    CU_ASSERT_EQUAL(transfer.status, -USBIP_ETIMEDOUT);
+    disconnect();
+}
+
+static void test_C057_server_gone_in_mid_transfer(void)
+{
+    for (unsigned reset = 0; reset < 2; reset++) {
+        CU_ASSERT_FATAL(bind_server(false));
+        add_import_reply(USBIP_IMPORT_REPLY_SIZE);
+        add_step(STEP_RECEIVE, USBIP_HEADER_SIZE);
+        add_reply(USBIP_RET_SUBMIT, 2, 0, 5);
+        add_send(STEP_SEND, "hell", 4);
+        if (reset) {
+            add_step(STEP_RESET, 0);
+        }
+        run_server();
+        import_device();
+        uint8_t buffer[64] = {0};
+        struct usbip_transfer transfer = a_transfer(0x81, buffer, sizeof buffer);
+        submit(&transfer);
+        CU_ASSERT_EQUAL(run_until(&client.done, 1), USBIP_ERROR_DISCONNECTED);
+        CU_ASSERT_EQUAL(client.done, 1);
+        CU_ASSERT_EQUAL(transfer.status, -USBIP_ESHUTDOWN);
+        CU_ASSERT_EQUAL(buffer[0], 0);
+        CU_ASSERT(connection_says(server.address));
+        CU_ASSERT(connection_says(reset ? "connection lost" : "the server closed the connection"));
+        CU_ASSERT_EQUAL(usbip_connection_wait(client.connection, UINT64_MAX),
+                        USBIP_ERROR_DISCONNECTED);
+        disconnect();
+    }
+}
+
+static void test_garbage_closes_the_connection(void)
+{
+    CU_ASSERT_FATAL(bind_server(false));
+    add_import_reply(USBIP_IMPORT_REPLY_SIZE);
+    add_reply(USBIP_CMD_UNLINK, 2, 0, 0);
+    add_step(STEP_WAIT_FOR_END, 0);
+    run_server();
+    CU_ASSERT_EQUAL_FATAL(connect_to(server.address), 0);
+    CU_ASSERT_EQUAL(run_to_the_end(), USBIP_ERROR_PROTOCOL);
+    join_server();
+    disconnect();
+}
+
+static void test_owner_ends_the_session(void)
+{
+    CU_ASSERT_FATAL(bind_server(false));
+    add_import_reply(USBIP_IMPORT_REPLY_SIZE);
+    add_step(STEP_WAIT_FOR_END, 0);
+    run_server();
+    import_device();
+    usbip_host_session_fail(client.session, USBIP_ERROR_TIMEOUT, "too slow for me");
+    CU_ASSERT_EQUAL(usbip_connection_process(client.connection), USBIP_ERROR_TIMEOUT);
+    CU_ASSERT(connection_says("too slow for me"));
+    join_server();
+    disconnect();
+}
+
+/*
+ * The server reads nothing while 16 MiB are written to it, far above what the system buffers; its
+ * reply must come through all the same, and then all is read.
+ */
+static void test_C056_server_that_does_not_read(void)
+{
+    enum { COUNT = 1024 };
+    const uint64_t pdu_size = USBIP_HEADER_SIZE + BULK_SIZE;
+    CU_ASSERT_FATAL(bind_server(false));
+    add_import_reply(USBIP_IMPORT_REPLY_SIZE);
+    add_step(STEP_RECEIVE, USBIP_HEADER_SIZE);
+    add_reply(USBIP_RET_SUBMIT, 2, 0, 3); /* the first of all, and nothing is read meanwhile */
+    add_send(STEP_SEND_TRICKLED, "yes", 3);
+    add_step(STEP_WAIT_FOR_TEST, 0);
+    add_step(STEP_RECEIVE, COUNT * (size_t)pdu_size);
+    add_reply(USBIP_RET_SUBMIT, COUNT + 2, 0, BULK_SIZE);
+    add_step(STEP_WAIT_FOR_END, 0);
+
+    struct usbip_transfer *transfers = calloc(COUNT + 1, sizeof *transfers);
+    uint8_t *bulk = malloc(BULK_SIZE);
+    uint8_t in_buffer[64];
+    CU_ASSERT_FATAL(transfers != NULL && bulk != NULL);
+    memset(bulk, 0x5a, BULK_SIZE);
+    run_server();
+    import_device();
+    transfers[0] = a_transfer(0x81, in_buffer, sizeof in_buffer);
+    submit(&transfers[0]);
+    for (unsigned i = 1; i <= COUNT; i++) {
+        transfers[i] = a_transfer(0x02, bulk, BULK_SIZE);
+        submit(&transfers[i]);
+    }
+    CU_ASSERT_EQUAL(run_until(&client.done, 1), 0);
+    CU_ASSERT_EQUAL(transfers[0].actual_length, 3);
+    CU_ASSERT_EQUAL(usbip_connection_events(client.connection),
+                    USBIP_EVENT_READ | USBIP_EVENT_WRITE); /* much is left to be written */
+    sem_post(&server.go_on);
+    CU_ASSERT_EQUAL(run_until(&client.done, 2), 0);
+    CU_ASSERT_EQUAL(transfers[COUNT].actual_length, BULK_SIZE);
+    disconnect();
+    CU_ASSERT_EQUAL(server.received_size,
+                    USBIP_IMPORT_REQUEST_SIZE + USBIP_HEADER_SIZE + COUNT * pdu_size);
+    CU_ASSERT_EQUAL(server.received[0], 0x5a); /* a piece of the last payload */
+    free(bulk);
+    free(transfers);
+}
+
+/* ---- Device lists ---- */
+
+static void test_device_list(void)
+{
+    const enum step_kind kinds[] = {STEP_SEND, STEP_SEND_TRICKLED};
+    for (unsigned i = 0; i < 2; i++) {
+        uint8_t bytes[2048];
+        CU_ASSERT_FATAL(bind_server(false));
+        add_step(STEP_RECEIVE, USBIP_OP_COMMON_SIZE);
+        size_t size = devlist_of_three(bytes);
+        add_send(kinds[i], bytes, size);
+        if (i == 0) {
+            add_step(STEP_WAIT_FOR_END, 0); /* C016: the client closes by itself */
+        }
+        run_server();
+        struct usbip_device_list list;
+        char error_text[USBIP_ERROR_TEXT_SIZE];
+        int count = usbip_list_devices(server.address, PATIENCE_MS, &list, error_text);
+        CU_ASSERT_EQUAL_FATAL(count, 3);
+        CU_ASSERT_EQUAL(list.count, 3);
+        CU_ASSERT_STRING_EQUAL(list.devices[0].record.busid, "1-1");
+        CU_ASSERT_STRING_EQUAL(list.devices[2].record.busid, "3-1.4");
+        CU_ASSERT_EQUAL(list.devices[2].record.bNumInterfaces, 2);
+        CU_ASSERT_EQUAL(list.devices[2].interfaces[1].bInterfaceClass, 11);
+        usbip_device_list_free(&list);
+        CU_ASSERT_PTR_NULL(list.devices);
+        stop_server();
+    }
+}
+
+static int list_error(struct usbip_device_list *list, char *error_text, uint32_t timeout_ms)
+{
+    run_server();
+    int result = usbip_list_devices(server.address, timeout_ms, list, error_text);
+    CU_ASSERT_PTR_NULL(list->devices);
+    CU_ASSERT_EQUAL(list->count, 0);
+    usbip_device_list_free(list);
+    CU_ASSERT(says(error_text, server.address));
+    stop_server();
+    return result;
+}
+
+static void test_C013_device_lists_that_lie(void)
+{
+    struct usbip_device_list list;
+    char error_text[USBIP_ERROR_TEXT_SIZE];
+    uint8_t bytes[2048];
+    size_t size = devlist_of_three(bytes);
+
+    CU_ASSERT_FATAL(bind_server(false));
+    usbip_store_be32(bytes + USBIP_OP_COMMON_SIZE, 4); /* one more than there is, then FIN */
+    add_step(STEP_RECEIVE, USBIP_OP_COMMON_SIZE);
+    add_send(STEP_SEND, bytes, size);
+    CU_ASSERT_EQUAL(list_error(&list, error_text, PATIENCE_MS), USBIP_ERROR_DISCONNECTED);
+    CU_ASSERT(says(error_text, "OP_REP_DEVLIST was not complete"));
+
+    CU_ASSERT_FATAL(bind_server(false));
+    usbip_store_be32(bytes + USBIP_OP_COMMON_SIZE, UINT32_MAX);
+    add_step(STEP_RECEIVE, USBIP_OP_COMMON_SIZE);
+    add_send(STEP_SEND, bytes, size);
+    add_step(STEP_WAIT_FOR_END, 0);
+    CU_ASSERT_EQUAL(list_error(&list, error_text, PATIENCE_MS), USBIP_ERROR_LIMIT);
+}
+
+static void test_C013_device_list_cut_off(void)
+{
+    uint8_t bytes[2048];
+    size_t size = devlist_of_three(bytes);
+    const size_t cuts[] = {0, 4, 8, 11, 12, 323, 324, size - 1};
+    for (unsigned i = 0; i < sizeof cuts / sizeof cuts[0]; i++) {
+        struct usbip_device_list list;
+        char error_text[USBIP_ERROR_TEXT_SIZE];
+        CU_ASSERT_FATAL(bind_server(false));
+        add_step(STEP_RECEIVE, USBIP_OP_COMMON_SIZE);
+        add_send(STEP_SEND, bytes, cuts[i]);
+        CU_ASSERT_EQUAL(list_error(&list, error_text, PATIENCE_MS), USBIP_ERROR_DISCONNECTED);
+    }
+}
+
+static void test_device_list_of_a_silent_server(void)
+{
+    struct usbip_device_list list;
+    char error_text[USBIP_ERROR_TEXT_SIZE];
+    CU_ASSERT_FATAL(bind_server(false));
+    add_step(STEP_WAIT_FOR_END, 0);
+    uint64_t before_ms = usbip_now_ms();
+    CU_ASSERT_EQUAL(list_error(&list, error_text, 50), USBIP_ERROR_TIMEOUT);
+    CU_ASSERT(usbip_now_ms() - before_ms >= 50);
+    CU_ASSERT(says(error_text, "no answer within 50 ms"));
+}
+
+static void test_device_list_refused(void)
+{
+    struct usbip_device_list list;
+    char error_text[USBIP_ERROR_TEXT_SIZE];
+    CU_ASSERT_FATAL(bind_server(false));
+    CU_ASSERT_EQUAL(usbip_list_devices(server.address, PATIENCE_MS, &list, error_text),
+                    USBIP_ERROR_CONNECT);
+    CU_ASSERT(says(error_text, server.address));
+    usbip_device_list_free(&list);
+    stop_server();
+}
+
+#define TEST(function)                                                                             \
+    {                                                                                              \
+#function, function                                                                        \
+    }
+
+int main(void)
+{
+    CU_TestInfo tests[] = {
+        TEST(test_malformed_addresses),
+        TEST(test_unknown_host),
+        TEST(test_C017_refused),
+        TEST(test_C017_ipv6),
+        TEST(test_C017_all_addresses_are_tried),
+        TEST(test_import_request_is_sent),
+        TEST(test_import_refused),
+        TEST(test_C009_truncated_import),
+        TEST(test_transfer),
+        TEST(test_transfer_that_times_out),
+        TEST(test_C057_server_gone_in_mid_transfer),
+        TEST(test_garbage_closes_the_connection),
+        TEST(test_owner_ends_the_session),
+        TEST(test_C056_server_that_does_not_read),
+        TEST(test_device_list),
+        TEST(test_C013_device_lists_that_lie),
+        TEST(test_C013_device_list_cut_off),
+        TEST(test_device_list_of_a_silent_server),
+        TEST(test_device_list_refused),
+        CU_TEST_INFO_NULL,
+    };
+    CU_SuiteInfo suites[] = {
+        {"connection", NULL, NULL, NULL, NULL, tests},
+        CU_SUITE_INFO_NULL,
+    };
+    if (CU_initialize_registry() != CUE_SUCCESS || CU_register_suites(suites) != CUE_SUCCESS) {
+        return 2;
+    }
+    CU_basic_set_mode(CU_BRM_NORMAL);
+    CU_basic_run_tests();
+    unsigned failures = CU_get_number_of_failures();
+    CU_cleanup_registry();
+    return failures == 0 ? 0 : 1;
+}
