@@ -51,8 +51,8 @@ def run(*command, **options):
                             env=dict(os.environ, LC_ALL="C"), **options)
     if result.returncode != 0:
         lines = result.stderr.decode(errors="replace").strip().splitlines()
-        raise Failure("%s: %s" % (" ".join(command[:1] + command[-2:]),
-                                  lines[-1] if lines else "exit status %d" % result.returncode))
+        raise Failure("%s %s: %s" % (command[0], command[-1],
+                                     lines[-1] if lines else "exit status %d" % result.returncode))
     return result.stdout.decode()
 
 
@@ -89,9 +89,15 @@ def fetch_packages(work):
         # This machine's lists are absent, or so old that what they name is gone from the mirror.
         # Get lists of our own; a source that fails here may be one that we do not need.
         options += ["-o", "Dir::State::lists=" + lists]
-        subprocess.run(["apt-get", *options, "--quiet", "update"], stdout=subprocess.DEVNULL,
-                       stderr=subprocess.DEVNULL, check=False)
-        return directory, fetch(directory, options)
+        try:
+            update = ""
+            run("apt-get", *options, "--quiet", "update")
+        except Failure as failure:
+            update = "%s; " % failure
+        try:
+            return directory, fetch(directory, options)
+        except Failure as failure:
+            raise Failure("%s%s" % (update, failure)) from None
 
 
 def decompress(data):

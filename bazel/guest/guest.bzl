@@ -13,12 +13,22 @@ also brings the kernel of the day.
 """
 
 def _unavailable(repository_ctx, reason):
+    # What depends on incompatible targets is incompatible as well. (In Bazel 4 a filegroup cannot be.)
     repository_ctx.file("BUILD", """\
 print({message})
 
-[filegroup(
+constraint_setting(name = "guest")
+
+constraint_value(
+    name = "unavailable",
+    constraint_setting = ":guest",
+)
+
+[genrule(
     name = name,
-    target_compatible_with = ["@platforms//:incompatible"],
+    outs = [name + ".missing"],
+    cmd = "false",
+    target_compatible_with = [":unavailable"],
     visibility = ["//visibility:public"],
 ) for name in ["initramfs", "qemu", "vmlinux"]]
 """.format(message = repr(
@@ -60,7 +70,6 @@ exports_files(
 _linux_guest = repository_rule(
     implementation = _linux_guest_impl,
     doc = "Fetches a Linux guest, or says why there is none. See the top of this file.",
-    environ = ["PATH"],
 )
 
 def linux_guest():

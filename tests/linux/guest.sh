@@ -16,8 +16,6 @@
 # To see the console of one test, passed or not, while it runs:
 #     bazel test --test_output=streamed --nocache_test_results --test_env=GUEST_VERBOSE=1 \
 #         //tests/linux:NAME
-# To get a shell in the guest, on this terminal, where the scenario ends ("exit" ends it):
-#     GUEST_SHELL=1 bazel run //tests/linux:NAME
 # After any test, its console is in bazel-testlogs/tests/linux/NAME/test.outputs/outputs.zip.
 
 set -euo pipefail
@@ -152,17 +150,12 @@ trap 'exit 1' INT TERM
 
 # guest_boot [VARIABLE=VALUE...] [-- QEMU_OPTION...] : the variables reach the scenario.
 guest_boot() {
-    local variables=() console=(-chardev "file,id=console,path=$work/console.log")
+    local variables=()
     while [ $# -gt 0 ] && [ "$1" != -- ]; do
         variables+=("$1")
         shift
     done
     [ $# -eq 0 ] || shift
-    if [ -n "${GUEST_SHELL:-}" ]; then
-        variables+=(guest_shell=1)
-        console=(-chardev "stdio,id=console,signal=off,logfile=$work/console.log")
-        deadline=$((SECONDS + 86400))
-    fi
 
     # The kernel unpacks one archive after the other.
     "$GUEST_CPIO" "$work/scenario.cpio" /init="$GUEST_INIT" /scenario.sh="$GUEST_SCENARIO" \
@@ -177,16 +170,15 @@ guest_boot() {
 
     # shellcheck disable=SC2054 # the commas are QEMU's
     local options=(
-        # qemu64 has what the kernel needs and no more; PVH, the kernel's direct entry, is slow
-        # or fails on QEMU's other machines.
+        # The smaller machine "microvm" was tried and does not get through a boot.
         -M pc -accel tcg,thread=multi -cpu qemu64 -m 256
         -nodefaults -display none -no-reboot
         -kernel "$GUEST_VMLINUX" -initrd "$work/initramfs"
-        # A panic restarts at once, which ends QEMU. The TSC options skip calibrations that
-        # fail under emulation on a busy machine.
+        # A panic restarts at once, which ends QEMU. The options about clocks skip checks that fail
+        # when this machine is busy and the guest sees time jump.
         -append "console=ttyS0 quiet panic=-1 mitigations=off nokaslr tsc=reliable no_timer_check \
 rdinit=/init ${variables[*]}"
-        "${console[@]}" -device "isa-serial,chardev=console"
+        -chardev "file,id=console,path=$work/console.log" -device "isa-serial,chardev=console"
         -chardev "pipe,id=control,path=$work/control" -device "isa-serial,chardev=control"
         -chardev "pipe,id=monitor,path=$work/monitor" -mon "chardev=monitor,mode=readline"
         # Port 0 is whichever is free; the monitor knows which one it became.
@@ -194,32 +186,34 @@ rdinit=/init ${variables[*]}"
         -device "virtio-net-pci,netdev=net,romfile="
         "$@"
     )
-    if [ -n "${GUEST_SHELL:-}" ]; then
-        "$GUEST_QEMU" "${options[@]}" <&0 &
-        qemu_pid=$!
-    else
-        "$GUEST_QEMU" "${options[@]}" </dev/null >"$work/qemu.log" 2>&1 &
-        qemu_pid=$!
-        if [ -n "${GUEST_VERBOSE:-}" ]; then
-            tail -f --pid=$qemu_pid "$work/console.log" &
-        fi
+    "$GUEST_QEMU" "${options[@]}" </dev/null >"$work/qemu.log" 2>&1 &
+    qemu_pid=$!
+    if [ -n "${GUEST_VERBOSE:-}" ]; then
+        tail -f --pid=$qemu_pid "$work/console.log" &
     fi
 }
 
 # Reads one line from a file descriptor into $line.
 read_line() {
-    local part=
+    local part was_running
     line=
     while [ $SECONDS -lt "$deadline" ]; do
+        # Asked first: what QEMU said before it ended is there to be read.
+        was_running=
+        running "$qemu_pid" && was_running=1
         # At a time-out, read leaves what there is of the line.
         if IFS= read -r -t 1 -u "$1" part; then
             line+=$part
             return
         fi
         line+=$part
-        running "$qemu_pid" || fail "QEMU has ended, without the guest being done"
+        [ -n "$was_running" ] || fail "QEMU has ended, and the guest was not done"
     done
     fail "time is up, waiting for the guest"
+}
+
+qemu_has_ended() {
+    ! running "$qemu_pid"
 }
 
 # guest_expect LINE : reads what the guest has to say until it says this.
@@ -229,7 +223,10 @@ guest_expect() {
         case $line in
         "CHECK "*) echo "${line#CHECK }" >>"$checks" ;;
         "NOTE "*) echo "${line#NOTE }" >>"$notes" ;;
-        FAILED*) fail "the scenario gave up" ;;
+        FAILED*)
+            eventually qemu_has_ended # the kernel's last messages come after that
+            fail "the scenario gave up"
+            ;;
         "$1") return ;;
         *) fail "that is not what was to come: $1" ;;
         esac
@@ -262,10 +259,7 @@ guest_port() {
 # guest_end : waits for the scenario's end.
 guest_end() {
     guest_expect DONE
-    while running "$qemu_pid"; do
-        [ $SECONDS -lt "$deadline" ] || fail "time is up, waiting for the guest to end"
-        sleep 0.05
-    done
+    eventually qemu_has_ended
     ended=1
 }
 

@@ -74,9 +74,6 @@ finish() {
     else
         say "FAILED $status"
     fi
-    if [ -n "$guest_shell" ]; then
-        setsid -c sh </dev/ttyS0 >/dev/ttyS0 2>&1
-    fi
     echo "guest: the last messages of the kernel:"
     dmesg | tail -n 60
     # Closing waits until all is sent.

@@ -4,13 +4,12 @@
 # shellcheck source=tests/linux/guest.sh
 . "$GUEST_LIBRARY"
 
-start_server emulator "$work/port" $SERVER "$work/port"
+start_server emulator "$work/port" "$EMULATOR" -v --listen 127.0.0.1:0 --port-file "$work/port" "$SCRIPT"
 case $DEVICE in
 ftdi) guest_boot "usbip_port=$port" usb_id=0403:6001 usb_driver=ftdi_sio tty=ttyUSB0 ;;
 cdc_acm) guest_boot "usbip_port=$port" usb_id=1d6b:0104 usb_driver=cdc_acm tty=ttyACM0 ;;
 *) fail "no such DEVICE: $DEVICE" ;;
 esac
 guest_end
-stop emulator || true
-cat $work/emulator.log
-verdict list attach settings lines break echo detach attach_again echo_again detach_again
+check emulator_ends stop emulator
+verdict list attach settings lines break echo detach attach_again echo_again detach_again emulator_ends
