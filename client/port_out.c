@@ -1,0 +1,263 @@
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "client/port_internal.h"
+
+static void submit_out(struct usbip_port *port, struct usbip_out_transfer *out);
+
+static struct usbip_out_transfer *out_at(struct usbip_port *port, unsigned index)
+{
+    return &port->out[(port->out_head + index) % USBIP_OUT_TRANSFERS];
+}
+
+static void drop_all(struct usbip_port *port)
+{
+    port->out_head = 0;
+    port->out_count = 0;
+    port->out_in_flight = 0;
+    port->out_recovering = false;
+}
+
+static void write_failed(struct usbip_port *port, int error, const char *text)
+{
+    port->write_error = error;
+    snprintf(port->write_error_text, sizeof(port->write_error_text), "%s", text);
+    drop_all(port);
+}
+
+/* ---- Recovery ---- */
+
+static void resubmit(struct usbip_port *port)
+{
+    port->out_recovering = false;
+    for (unsigned i = 0; i < port->out_count && port->trouble == 0; i++) {
+        struct usbip_out_transfer *out = out_at(port, i);
+
+        out->transfer.buffer += out->transfer.actual_length;
+        out->transfer.length -= out->transfer.actual_length;
+        submit_out(port, out);
+    }
+}
+
+static void out_halt_cleared(struct usbip_port *port, int result, const uint8_t *data,
+                             uint32_t size)
+{
+    (void)data;
+    (void)size;
+    if (port->state == USBIP_PORT_CLOSING)
+        return;
+    if (result < 0)
+        write_failed(port, result, "the device stalls the data and cannot be made to go on");
+    else
+        resubmit(port);
+}
+
+/*
+ * No transfer is in flight, and the first one was not accepted wholly. What is left of it may be
+ * sent again only if nothing behind it was accepted, or the bytes would come in another order.
+ */
+static void recover(struct usbip_port *port)
+{
+    const struct usbip_transfer *first = &out_at(port, 0)->transfer;
+    char text[USBIP_ERROR_TEXT_SIZE];
+    bool in_order = true, stalled = false;
+
+    if (usbip_status_is_gone(first->status)) {
+        usbip_port_trouble(port, USBIP_ERROR_DISCONNECTED, true, "the device is gone");
+        return;
+    }
+    for (unsigned i = 0; i < port->out_count; i++) {
+        const struct usbip_transfer *transfer = &out_at(port, i)->transfer;
+
+        in_order = in_order && (i == 0 || transfer->actual_length == 0);
+        stalled = stalled || transfer->status == -USBIP_EPIPE;
+    }
+    if (first->actual_length > 0)
+        port->out_failures = 0;
+    if (!in_order || ++port->out_failures > USBIP_MAX_RETRIES) {
+        snprintf(text, sizeof(text), "endpoint 0x%02x accepted %u of %u bytes: %s (%s)%s",
+                 first->endpoint, (unsigned)first->actual_length, (unsigned)first->length,
+                 usbip_status_name(first->status), usbip_status_text(first->status),
+                 in_order ? ", again and again" : ", and then later ones: bytes are lost");
+        if (stalled)
+            usbip_port_clear_halt(port, first->endpoint, NULL);
+        write_failed(port, first->status == -USBIP_EPIPE ? USBIP_ERROR_STALL : USBIP_ERROR_TRANSFER,
+                     text);
+        return;
+    }
+    port->out_recovering = true;
+    if (stalled)
+        usbip_port_clear_halt(port, first->endpoint, out_halt_cleared);
+    else
+        resubmit(port);
+}
+
+/* ---- Transfers ---- */
+
+static void out_done(struct usbip_transfer *transfer)
+{
+    struct usbip_port *port = transfer->user;
+    struct usbip_out_transfer *out = (struct usbip_out_transfer *)transfer;
+    bool whole = transfer->status == 0 && transfer->actual_length == transfer->length;
+
+    out->state = whole ? USBIP_OUT_DONE : USBIP_OUT_INCOMPLETE;
+    if (port->dropping || port->state == USBIP_PORT_CLOSING)
+        return;
+    port->out_in_flight--;
+    while (port->out_count > 0 && out_at(port, 0)->state == USBIP_OUT_DONE) {
+        port->out_head = (port->out_head + 1) % USBIP_OUT_TRANSFERS;
+        port->out_count--;
+        port->out_failures = 0;
+    }
+    if (port->out_count > 0 && port->out_in_flight == 0)
+        recover(port);
+}
+
+static void submit_out(struct usbip_port *port, struct usbip_out_transfer *out)
+{
+    out->transfer.actual_length = 0;
+    if (usbip_host_session_submit(port->session, &out->transfer, usbip_now_ms()) < 0) {
+        usbip_port_trouble(port, USBIP_ERROR_DISCONNECTED, true, "cannot submit an OUT transfer");
+        return;
+    }
+    out->state = USBIP_OUT_FLIGHT;
+    port->out_in_flight++;
+}
+
+void usbip_port_out_start(struct usbip_port *port)
+{
+    uint32_t packet_size = port->chip.bulk_out_packet_size;
+
+    port->out_size = USBIP_DATA_TRANSFER_SIZE / packet_size * packet_size;
+    port->out_failures = 0;
+}
+
+void usbip_port_out_reset(struct usbip_port *port)
+{
+    if (port->out_count > 0 && port->state != USBIP_PORT_CLOSING)
+        write_failed(port, USBIP_ERROR_DISCONNECTED,
+                     "the connection was lost before the device confirmed what was written");
+    else
+        drop_all(port);
+}
+
+void usbip_port_out_unlink(struct usbip_port *port, uint64_t now_ms)
+{
+    for (unsigned i = 0; i < port->out_count; i++) {
+        if (out_at(port, i)->state == USBIP_OUT_FLIGHT)
+            usbip_host_session_unlink(port->session, &out_at(port, i)->transfer, now_ms);
+    }
+}
+
+/* ---- Writing ---- */
+
+static bool has_room(const struct usbip_port *port)
+{
+    return port->state == USBIP_PORT_OPEN && port->trouble == 0 && !port->out_recovering &&
+           port->out_count < USBIP_OUT_TRANSFERS &&
+           usbip_host_session_output_size(port->session) < USBIP_SEND_BUFFER_LIMIT;
+}
+
+/* Returns the number of bytes taken. */
+static size_t give(struct usbip_port *port, const uint8_t *data, size_t size)
+{
+    size_t given = 0;
+
+    while (given < size && has_room(port)) {
+        struct usbip_out_transfer *out = out_at(port, port->out_count);
+        size_t part = size - given;
+
+        if (part > port->out_size)
+            part = port->out_size;
+        memcpy(out->buffer, data + given, part);
+        out->transfer = (struct usbip_transfer){
+            .endpoint = port->chip.bulk_out,
+            .type = port->chip.data_type,
+            .buffer = out->buffer,
+            .length = (uint32_t)part,
+            .interval = port->chip.data_interval,
+            .done = out_done,
+            .user = port,
+        };
+        port->out_count++;
+        submit_out(port, out);
+        given += part;
+    }
+    return given;
+}
+
+/* Tells, once, what has become of earlier writes. Returns 0 or the error. */
+static int take_write_error(struct usbip_port *port)
+{
+    int error = port->write_error;
+
+    if (error == 0)
+        return 0;
+    port->write_error = 0;
+    return usbip_port_fail(port, error, "%s", port->write_error_text);
+}
+
+static int write_too_late(struct usbip_port *port, uint32_t timeout_ms)
+{
+    return usbip_port_fail(port, USBIP_ERROR_TIMEOUT,
+                           "the device did not accept all data within %u ms%s",
+                           (unsigned)timeout_ms,
+                           port->state == USBIP_PORT_RESTORING ? "; it is being looked for" : "");
+}
+
+int usbip_port_write(struct usbip_port *port, const void *data, size_t size, uint32_t timeout_ms)
+{
+    uint64_t deadline_ms = usbip_port_deadline(timeout_ms);
+
+    if (size > INT_MAX)
+        size = INT_MAX;
+    for (bool waited = false;; waited = true) {
+        size_t given;
+        int error = take_write_error(port);
+
+        if (error < 0)
+            return error;
+        if (port->state == USBIP_PORT_CLOSED)
+            return usbip_port_closed_error(port);
+        given = give(port, data, size);
+        if (given > 0)
+            usbip_port_process(port); /* sends it */
+        if (given > 0 || size == 0 || (waited && usbip_now_ms() >= deadline_ms))
+            return (int)given;
+        usbip_port_wait(port, deadline_ms);
+    }
+}
+
+int usbip_port_write_all(struct usbip_port *port, const void *data, size_t size,
+                         uint32_t timeout_ms)
+{
+    const uint8_t *bytes = data;
+    size_t given = 0;
+    uint64_t deadline_ms = usbip_port_deadline(timeout_ms);
+
+    if (size > INT_MAX)
+        return usbip_port_fail(port, USBIP_ERROR_LIMIT,
+                               "cannot write %zu bytes at once, the limit "
+                               "is %d",
+                               size, INT_MAX);
+    for (bool waited = false;; waited = true) {
+        int error = take_write_error(port);
+
+        if (error < 0)
+            return error;
+        if (port->state == USBIP_PORT_CLOSED)
+            return usbip_port_closed_error(port);
+        given += give(port, bytes + given, size - given);
+        if (given == size && port->out_count == 0)
+            return (int)size;
+        if (waited && usbip_now_ms() >= deadline_ms)
+            return write_too_late(port, timeout_ms);
+        usbip_port_wait(port, deadline_ms);
+    }
+}
+
+int usbip_port_drain(struct usbip_port *port, uint32_t timeout_ms)
+{
+    return usbip_port_write_all(port, NULL, 0, timeout_ms);
+}
