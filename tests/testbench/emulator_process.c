@@ -1,0 +1,135 @@
+#include "tests/testbench/emulator_process.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { START_TIMEOUT_MS = 10000, SAW_TIMEOUT_MS = 2000, READ_SIZE = 4096 };
+
+static const char listening[] = "listening on ";
+
+static long long now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
+}
+
+/* Reads what is there, waiting until `until`. Returns false at the end of the output or the time.
+ */
+static bool read_more(struct emulator_process *emulator, long long until)
+{
+    long long left = until - now_ms();
+    struct pollfd poll_fd = {.fd = emulator->output, .events = POLLIN};
+    if (left < 0 || poll(&poll_fd, 1, (int)left) <= 0)
+        return false;
+    char *log = realloc(emulator->log, emulator->log_size + READ_SIZE + 1);
+    if (!log)
+        return false;
+    emulator->log = log;
+    ssize_t size = read(emulator->output, log + emulator->log_size, READ_SIZE);
+    if (size <= 0)
+        return false;
+    emulator->log_size += (size_t)size;
+    log[emulator->log_size] = '\0';
+    return true;
+}
+
+/* The next whole line behind `from` that contains text; *end is behind it. */
+static const char *find_line(const struct emulator_process *emulator, size_t from, const char *text,
+                             size_t *end)
+{
+    const char *found = emulator->log ? strstr(emulator->log + from, text) : NULL;
+    const char *newline = found ? strchr(found, '\n') : NULL;
+    if (!newline)
+        return NULL;
+    *end = (size_t)(newline + 1 - emulator->log);
+    return found;
+}
+
+static bool wait_for_line(struct emulator_process *emulator, const char *text, int timeout_ms,
+                          const char **line)
+{
+    long long until = now_ms() + timeout_ms;
+    size_t end = 0;
+    while (!(*line = find_line(emulator, emulator->seen, text, &end))) {
+        if (!read_more(emulator, until))
+            return false;
+    }
+    emulator->seen = end;
+    return true;
+}
+
+static void run_emulator(const char *program, char *const *scripts, int script_count, int output)
+{
+    char **arguments = calloc((size_t)script_count + 5, sizeof *arguments);
+    if (!arguments)
+        _exit(127);
+    int count = 0;
+    arguments[count++] = strdup(program);
+    arguments[count++] = strdup("-v");
+    arguments[count++] = strdup("--listen");
+    arguments[count++] = strdup("127.0.0.1:0");
+    for (int i = 0; i < script_count; i++)
+        arguments[count++] = scripts[i];
+    dup2(output, STDOUT_FILENO);
+    execv(program, arguments);
+    fprintf(stderr, "testbench: cannot start %s: %s\n", program, strerror(errno));
+    _exit(127);
+}
+
+bool emulator_start(struct emulator_process *emulator, const char *program, char *const *scripts,
+                    int script_count)
+{
+    memset(emulator, 0, sizeof *emulator);
+    int ends[2];
+    if (pipe(ends) < 0) {
+        fprintf(stderr, "testbench: no pipe: %s\n", strerror(errno));
+        return false;
+    }
+    emulator->pid = fork();
+    if (emulator->pid == 0) {
+        close(ends[0]);
+        run_emulator(program, scripts, script_count, ends[1]);
+    }
+    close(ends[1]);
+    emulator->output = ends[0];
+    if (emulator->pid < 0) {
+        fprintf(stderr, "testbench: no process for the emulator: %s\n", strerror(errno));
+        return false;
+    }
+    const char *line;
+    if (!wait_for_line(emulator, listening, START_TIMEOUT_MS, &line)) {
+        fprintf(stderr, "testbench: %s did not start to listen; it printed: %s\n", program,
+                emulator->log ? emulator->log : "nothing");
+        emulator_stop(emulator);
+        return false;
+    }
+    line += strlen(listening);
+    snprintf(emulator->address, sizeof emulator->address, "%.*s", (int)strcspn(line, " \n"), line);
+    return true;
+}
+
+bool emulator_saw(struct emulator_process *emulator, const char *text)
+{
+    const char *line;
+    return wait_for_line(emulator, text, SAW_TIMEOUT_MS, &line);
+}
+
+int emulator_stop(struct emulator_process *emulator)
+{
+    int status = -1;
+    kill(emulator->pid, SIGTERM);
+    while (waitpid(emulator->pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    close(emulator->output);
+    free(emulator->log);
+    memset(emulator, 0, sizeof *emulator);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
