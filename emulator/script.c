@@ -610,6 +610,12 @@ struct usbip_script *usbip_script_new(const struct usbip_script_options *options
     return script;
 }
 
+const char *usbip_script_product(const struct usbip_script *script)
+{
+    const char *product = script->options.strings[script->options.descriptor.iProduct];
+    return product ? product : "";
+}
+
 void usbip_script_free(struct usbip_script *script)
 {
     if (!script)

@@ -44,6 +44,9 @@ struct usbip_script *usbip_script_new(const struct usbip_script_options *options
                                       const struct usbip_log *log, struct usbip_device **device,
                                       char error_text[USBIP_SCRIPT_ERROR_SIZE]);
 
+/* The product string that device { … } gave, or "". */
+const char *usbip_script_product(const struct usbip_script *script);
+
 /* Cancels the script's timers too. NULL is allowed. */
 void usbip_script_free(struct usbip_script *script);
 

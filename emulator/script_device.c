@@ -25,6 +25,7 @@ enum { IMANUFACTURER = 1, IPRODUCT = 2, ISERIAL = 3 };
 #define ENDPOINT_FIELD(name)                                                                       \
     {#name, FIELD_U8, offsetof(struct usbip_device_options, function.name), false}
 
+/* In the order in which they are read. */
 static const struct field {
     const char *name;
     enum field_kind kind;
@@ -244,6 +245,20 @@ static void check_names(lua_State *L)
     }
 }
 
+/* What the fields leave open. 1209:0001 is there for tests, and no product has it. */
+static void set_defaults(struct usbip_device_options *options, const struct usbip_function_type *type)
+{
+    bool is_ftdi = type == &usbip_function_ftdi; /* by default an FT232R */
+    options->descriptor = (struct usbip_device_descriptor){
+        .bcdUSB = 0x0200,
+        .bMaxPacketSize0 = options->speed == USBIP_SPEED_LOW ? 8 : 64,
+        .idVendor = is_ftdi ? 0x0403 : 0x1209,
+        .idProduct = is_ftdi ? 0x6001 : 0x0001,
+        .bcdDevice = is_ftdi ? 0x0600 : 0x0100,
+        .bNumConfigurations = 1,
+    };
+}
+
 static int describe_device(lua_State *L)
 {
     struct usbip_script *script = script_of(L);
@@ -256,10 +271,13 @@ static int describe_device(lua_State *L)
     for (size_t i = 0; i < FIELD_COUNT; i++) {
         if (lua_getfield(L, 1, fields[i].name) != LUA_TNIL)
             read_field(L, script, &fields[i]);
+        else if (fields[i].kind == FIELD_TYPE)
+            return luaL_error(L, "device: no type; there are: %s", usbip_function_names());
         lua_pop(L, 1);
+        /* The defaults of what follows depend on type and speed. */
+        if (fields[i].kind == FIELD_SPEED)
+            set_defaults(&script->options, script->type);
     }
-    if (!script->type)
-        return luaL_error(L, "device: no type; there are: %s", usbip_function_names());
     script->described = true;
     return 0;
 }

@@ -1,6 +1,4 @@
 /* What a script can call, but for what only a dialogue can. */
-#include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -24,7 +22,7 @@ uint64_t script_check_ms(lua_State *L, int index, const char *function)
     if (!(us >= 0 && us <= MAX_US))
         luaL_error(L, "%s(): %s is not a number of milliseconds", function,
                    luaL_tolstring(L, index, NULL));
-    return us < 1 ? 1 : (uint64_t)llround(us);
+    return us < 1 ? 1 : (uint64_t)(us + 0.5);
 }
 
 /* ---- log, now ---- */

@@ -1,0 +1,518 @@
+#include "emulator/server.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uv.h>
+
+#include "emulator/session.h"
+
+/* How often one client may have new output within one turn of the loop. */
+enum { MAX_ROUNDS = 16 };
+
+struct connection {
+    uv_tcp_t socket;
+    struct usbip_server *server;
+    struct usbip_device_session *session;
+    struct connection *next, *previous;
+    struct connection *next_dirty;
+    bool dirty;   /* on the server's list of those with something to do */
+    bool reading;
+    bool writing; /* the last output that was taken is still on its way */
+    bool ended;   /* nothing more will come from the client */
+    bool closing;
+    uv_write_t write;
+    char peer[USBIP_SERVER_ADDRESS_SIZE];
+};
+
+struct usbip_server {
+    uv_loop_t *loop;
+    struct usbip_server_options options;
+    uint64_t started_us;     /* the loop's clock at the scheduler's time 0 */
+    uint64_t started_now_us; /* and the scheduler's time then */
+    bool did_something;      /* in this turn of the loop */
+    bool closing;
+    unsigned open_handles;
+    unsigned writing; /* connections that are */
+    struct connection *connections;
+    struct connection *dirty;
+
+    uv_tcp_t listener;
+    bool has_listener;
+    uv_prepare_t prepare;
+    uv_check_t check;
+    uv_idle_t busy; /* active: the loop shall not block */
+    uv_timer_t timer;
+    uint64_t timer_due_us; /* what the timer is set for, while it is active */
+    char read_buffer[USBIP_SERVER_READ_SIZE];
+};
+
+static const struct usbip_log *log_of(const struct usbip_server *server)
+{
+    return &server->options.bus->log;
+}
+
+/* ---- Time ---- */
+
+static uint64_t real_now_us(const struct usbip_server *server)
+{
+    return uv_hrtime() / 1000 - server->started_us + server->started_now_us;
+}
+
+/*
+ * Fires what is due. When the timers cannot keep up with the time, the clients get their turn in
+ * between, and the devices' time falls behind.
+ */
+static void catch_up(struct usbip_server *server)
+{
+    struct usbip_scheduler *scheduler = server->options.scheduler;
+    if (server->options.virtual_time)
+        return;
+    uint64_t now_us = real_now_us(server), due_us = usbip_scheduler_due_us(scheduler);
+    if (due_us < now_us && now_us - due_us > USBIP_SERVER_CATCH_UP_US)
+        now_us = due_us + USBIP_SERVER_CATCH_UP_US;
+    usbip_scheduler_advance(scheduler, now_us);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    (void)timer; /* it only ends the loop's wait */
+}
+
+static void on_busy(uv_idle_t *idle)
+{
+    (void)idle;
+}
+
+/* Makes the loop come back in time for the next timer. libuv counts in ms: late rather than early. */
+static void set_timer(struct usbip_server *server, uint64_t due_us)
+{
+    if (due_us == USBIP_NEVER) {
+        uv_timer_stop(&server->timer);
+        return;
+    }
+    if (uv_is_active((uv_handle_t *)&server->timer) && server->timer_due_us == due_us)
+        return;
+    uint64_t now_us = real_now_us(server);
+    server->timer_due_us = due_us;
+    uv_update_time(server->loop);
+    uv_timer_start(&server->timer, on_timer, due_us > now_us ? (due_us - now_us + 999) / 1000 : 0,
+                   0);
+}
+
+static void prepare_to_wait(struct usbip_server *server)
+{
+    uint64_t due_us = usbip_scheduler_due_us(server->options.scheduler);
+    if (!server->options.virtual_time)
+        set_timer(server, due_us);
+    if (server->dirty || (server->options.virtual_time && due_us != USBIP_NEVER))
+        uv_idle_start(&server->busy, on_busy);
+    else
+        uv_idle_stop(&server->busy);
+}
+
+/* ---- Connections ---- */
+
+static void on_handle_closed(struct usbip_server *server)
+{
+    if (--server->open_handles == 0)
+        free(server);
+}
+
+static void on_connection_closed(uv_handle_t *handle)
+{
+    struct connection *connection = handle->data;
+    struct usbip_server *server = connection->server;
+    free(connection);
+    on_handle_closed(server);
+}
+
+static void make_dirty(struct connection *connection)
+{
+    struct usbip_server *server = connection->server;
+    if (connection->dirty || connection->closing)
+        return;
+    connection->dirty = true;
+    connection->next_dirty = server->dirty;
+    server->dirty = connection;
+}
+
+static void remove_dirty(struct connection *connection)
+{
+    struct connection **at = &connection->server->dirty;
+    while (*at && *at != connection)
+        at = &(*at)->next_dirty;
+    if (*at)
+        *at = connection->next_dirty;
+    connection->dirty = false;
+}
+
+static void close_connection(struct connection *connection)
+{
+    struct usbip_server *server = connection->server;
+    if (connection->closing)
+        return;
+    remove_dirty(connection);
+    connection->closing = true;
+    if (connection->previous)
+        connection->previous->next = connection->next;
+    else
+        server->connections = connection->next;
+    if (connection->next)
+        connection->next->previous = connection->previous;
+    if (connection->writing)
+        server->writing--;
+    /* The session frees what is being written; closing the handle first drops the request. */
+    uv_close((uv_handle_t *)&connection->socket, on_connection_closed);
+    usbip_device_session_free(connection->session);
+    connection->session = NULL;
+}
+
+static void lose(struct connection *connection, int status)
+{
+    usbip_log(log_of(connection->server), USBIP_LOG_INFO, "%s: connection lost: %s",
+              connection->peer, uv_strerror(status));
+    close_connection(connection);
+}
+
+static void on_allocate(uv_handle_t *handle, size_t suggested, uv_buf_t *buffer)
+{
+    struct connection *connection = handle->data;
+    (void)suggested;
+    *buffer = uv_buf_init(connection->server->read_buffer, USBIP_SERVER_READ_SIZE);
+}
+
+static void on_read(uv_stream_t *stream, ssize_t size, const uv_buf_t *buffer)
+{
+    struct connection *connection = stream->data;
+    struct usbip_server *server = connection->server;
+    if (size == 0)
+        return;
+    server->did_something = true;
+    if (size > 0) {
+        catch_up(server);
+        usbip_device_session_receive(connection->session, (const uint8_t *)buffer->base,
+                                     (size_t)size);
+        if (!usbip_device_session_wants_input(connection->session)) {
+            uv_read_stop(stream);
+            connection->reading = false;
+            make_dirty(connection);
+        }
+        return;
+    }
+    if (size != UV_EOF) {
+        lose(connection, (int)size);
+        return;
+    }
+    uv_read_stop(stream);
+    connection->reading = false;
+    connection->ended = true;
+    usbip_device_session_end_of_input(connection->session);
+    make_dirty(connection);
+}
+
+static void on_written(uv_write_t *request, int status)
+{
+    struct connection *connection = request->data;
+    if (connection->closing)
+        return;
+    connection->server->did_something = true;
+    connection->server->writing--;
+    connection->writing = false;
+    if (status < 0) {
+        lose(connection, status);
+        return;
+    }
+    make_dirty(connection);
+}
+
+/* Sends what is taken, the part that does not fit into the socket later. Returns 0 or a libuv error. */
+static int send_output(struct connection *connection, const uint8_t *data, size_t size)
+{
+    uv_stream_t *stream = (uv_stream_t *)&connection->socket;
+    uv_buf_t buffer = uv_buf_init((char *)data, (unsigned)size);
+    int sent = uv_try_write(stream, &buffer, 1);
+    if (sent < 0 && sent != UV_EAGAIN)
+        return sent;
+    if (sent < 0)
+        sent = 0;
+    if ((size_t)sent == size)
+        return 0;
+    buffer.base += sent;
+    buffer.len -= (size_t)sent;
+    connection->write.data = connection;
+    int status = uv_write(&connection->write, stream, &buffer, 1, on_written);
+    if (status == 0) {
+        connection->writing = true;
+        connection->server->writing++;
+    }
+    return status;
+}
+
+static void update_reading(struct connection *connection)
+{
+    uv_stream_t *stream = (uv_stream_t *)&connection->socket;
+    bool wants = !connection->ended && usbip_device_session_wants_input(connection->session) &&
+                 uv_stream_get_write_queue_size(stream) <= USBIP_SERVER_MAX_UNSENT;
+    if (wants == connection->reading)
+        return;
+    connection->reading = wants && uv_read_start(stream, on_allocate, on_read) == 0;
+    if (!wants)
+        uv_read_stop(stream);
+}
+
+/* Sends all there is, as far as the socket takes it. Returns true when there may be more at once. */
+static bool flush(struct connection *connection)
+{
+    struct usbip_device_session *session = connection->session;
+    for (int round = 0; !connection->writing && round < MAX_ROUNDS; round++) {
+        const uint8_t *data;
+        size_t size = usbip_device_session_take_output(session, &data);
+        int status = size > 0 ? send_output(connection, data, size) : 0;
+        if (status < 0) {
+            lose(connection, status);
+            return false;
+        }
+        if (size == 0)
+            break;
+    }
+    bool more = !connection->writing && usbip_device_session_output_size(session) > 0;
+    bool over = connection->ended || usbip_device_session_is_over(session);
+    if (over && !connection->writing && !more)
+        close_connection(connection);
+    else
+        update_reading(connection);
+    return more;
+}
+
+/* What becomes dirty meanwhile has its turn after the next poll. */
+static void flush_all(struct usbip_server *server)
+{
+    struct connection *connection = server->dirty, *next;
+    server->dirty = NULL;
+    for (; connection; connection = next) {
+        next = connection->next_dirty;
+        /* It stays marked until then: its session may wake us for what is taken here anyway. */
+        bool more = flush(connection);
+        connection->dirty = false;
+        if (more)
+            make_dirty(connection);
+    }
+}
+
+static void on_session_wake(void *context)
+{
+    make_dirty(context);
+}
+
+static const struct usbip_device_session_events session_events = {.wake = on_session_wake};
+
+/* ---- The loop's turns ---- */
+
+static void on_prepare(uv_prepare_t *handle)
+{
+    struct usbip_server *server = handle->data;
+    server->did_something = false;
+    catch_up(server);
+    flush_all(server);
+    prepare_to_wait(server);
+}
+
+static void on_check(uv_check_t *handle)
+{
+    struct usbip_server *server = handle->data;
+    struct usbip_scheduler *scheduler = server->options.scheduler;
+    uint64_t due_us = usbip_scheduler_due_us(scheduler);
+    if (server->options.virtual_time && due_us != USBIP_NEVER && !server->did_something &&
+        server->writing == 0 && !server->dirty)
+        usbip_scheduler_advance(scheduler, due_us);
+}
+
+/* ---- Accepting ---- */
+
+static void format_address(const struct sockaddr_storage *address,
+                           char text[USBIP_SERVER_ADDRESS_SIZE])
+{
+    char host[INET6_ADDRSTRLEN] = "?";
+    if (address->ss_family == AF_INET6) {
+        const struct sockaddr_in6 *ip6 = (const struct sockaddr_in6 *)address;
+        uv_ip6_name(ip6, host, sizeof host);
+        snprintf(text, USBIP_SERVER_ADDRESS_SIZE, "[%s]:%u", host, ntohs(ip6->sin6_port));
+    } else {
+        const struct sockaddr_in *ip4 = (const struct sockaddr_in *)address;
+        uv_ip4_name(ip4, host, sizeof host);
+        snprintf(text, USBIP_SERVER_ADDRESS_SIZE, "%s:%u", host, ntohs(ip4->sin_port));
+    }
+}
+
+static int start_connection(struct connection *connection)
+{
+    struct usbip_server *server = connection->server;
+    struct sockaddr_storage address = {0};
+    int size = sizeof address;
+    int status = uv_accept((uv_stream_t *)&server->listener, (uv_stream_t *)&connection->socket);
+    if (status == 0)
+        status = uv_tcp_getpeername(&connection->socket, (struct sockaddr *)&address, &size);
+    if (status < 0)
+        return status;
+    format_address(&address, connection->peer);
+    /* Without these it works too, only slower or longer. */
+    uv_tcp_nodelay(&connection->socket, 1);
+    uv_tcp_keepalive(&connection->socket, 1, USBIP_SERVER_KEEPALIVE_S);
+    connection->session = usbip_device_session_new(server->options.bus, connection->peer,
+                                                   &session_events, connection);
+    if (!connection->session)
+        return UV_ENOMEM;
+    status = uv_read_start((uv_stream_t *)&connection->socket, on_allocate, on_read);
+    connection->reading = status == 0;
+    return status;
+}
+
+static void on_connection(uv_stream_t *listener, int status)
+{
+    struct usbip_server *server = listener->data;
+    struct connection *connection = NULL;
+    server->did_something = true;
+    if (status == 0) {
+        connection = calloc(1, sizeof *connection);
+        status = connection ? uv_tcp_init(server->loop, &connection->socket) : UV_ENOMEM;
+    }
+    if (status < 0) {
+        free(connection);
+        usbip_log(log_of(server), USBIP_LOG_ERROR, "a connection could not be accepted: %s",
+                  uv_strerror(status));
+        return;
+    }
+    connection->server = server;
+    connection->socket.data = connection;
+    connection->next = server->connections;
+    if (connection->next)
+        connection->next->previous = connection;
+    server->connections = connection;
+    server->open_handles++;
+    status = start_connection(connection);
+    if (status < 0) {
+        usbip_log(log_of(server), USBIP_LOG_INFO, "a connection was lost at once: %s",
+                  uv_strerror(status));
+        close_connection(connection);
+    }
+}
+
+/* ---- Life ---- */
+
+struct usbip_server *usbip_server_new(struct uv_loop_s *loop,
+                                      const struct usbip_server_options *options)
+{
+    struct usbip_server *server = calloc(1, sizeof *server);
+    if (!server)
+        return NULL;
+    server->loop = loop;
+    server->options = *options;
+    server->started_us = uv_hrtime() / 1000;
+    server->started_now_us = options->scheduler->now_us;
+    uv_prepare_init(loop, &server->prepare);
+    uv_check_init(loop, &server->check);
+    uv_idle_init(loop, &server->busy);
+    uv_timer_init(loop, &server->timer);
+    server->prepare.data = server->check.data = server->busy.data = server->timer.data = server;
+    uv_prepare_start(&server->prepare, on_prepare);
+    uv_check_start(&server->check, on_check);
+    server->open_handles = 4;
+    return server;
+}
+
+static void on_server_handle_closed(uv_handle_t *handle)
+{
+    on_handle_closed(handle->data);
+}
+
+void usbip_server_close(struct usbip_server *server)
+{
+    if (server->closing)
+        return;
+    server->closing = true;
+    while (server->connections)
+        close_connection(server->connections);
+    if (server->has_listener)
+        uv_close((uv_handle_t *)&server->listener, on_server_handle_closed);
+    uv_close((uv_handle_t *)&server->prepare, on_server_handle_closed);
+    uv_close((uv_handle_t *)&server->check, on_server_handle_closed);
+    uv_close((uv_handle_t *)&server->busy, on_server_handle_closed);
+    uv_close((uv_handle_t *)&server->timer, on_server_handle_closed);
+}
+
+/* Splits "HOST:PORT" or "[HOST]:PORT". */
+static bool split_address(const char *address, char host[USBIP_SERVER_ADDRESS_SIZE],
+                          const char **port)
+{
+    const char *colon = strrchr(address, ':');
+    if (!colon)
+        return false;
+    const char *begin = address, *end = colon;
+    if (*begin == '[') {
+        begin++;
+        if (end == begin || end[-1] != ']')
+            return false;
+        end--;
+    } else if (memchr(begin, ':', (size_t)(end - begin))) {
+        return false; /* an IPv6 address without brackets */
+    }
+    size_t size = (size_t)(end - begin);
+    if (size == 0 || size >= USBIP_SERVER_ADDRESS_SIZE)
+        return false;
+    memcpy(host, begin, size);
+    host[size] = '\0';
+    *port = colon + 1;
+    size_t digits = strspn(*port, "0123456789");
+    return digits > 0 && digits <= 5 && (*port)[digits] == '\0' && atoi(*port) <= UINT16_MAX;
+}
+
+static int bind_listener(struct usbip_server *server, const char *host, const char *port)
+{
+    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
+    uv_getaddrinfo_t lookup;
+    int status = uv_getaddrinfo(server->loop, &lookup, NULL, host, port, &hints);
+    if (status < 0)
+        return status;
+    status = uv_tcp_bind(&server->listener, lookup.addrinfo->ai_addr, 0);
+    uv_freeaddrinfo(lookup.addrinfo);
+    if (status == 0)
+        status = uv_listen((uv_stream_t *)&server->listener, USBIP_SERVER_BACKLOG, on_connection);
+    return status;
+}
+
+int usbip_server_listen(struct usbip_server *server, const char *address,
+                        char bound[USBIP_SERVER_ADDRESS_SIZE],
+                        char error_text[USBIP_SERVER_ERROR_SIZE])
+{
+    char host[USBIP_SERVER_ADDRESS_SIZE];
+    const char *port;
+    if (!split_address(address, host, &port)) {
+        snprintf(error_text, USBIP_SERVER_ERROR_SIZE,
+                 "\"%.80s\" is not an address to listen on; write HOST:PORT or [IPv6]:PORT, "
+                 "such as 127.0.0.1:3240",
+                 address);
+        return -1;
+    }
+    int status = uv_tcp_init(server->loop, &server->listener);
+    if (status == 0) {
+        server->listener.data = server;
+        server->has_listener = true;
+        server->open_handles++;
+        status = bind_listener(server, host, port);
+    }
+    struct sockaddr_storage name = {0};
+    int size = sizeof name;
+    if (status == 0)
+        status = uv_tcp_getsockname(&server->listener, (struct sockaddr *)&name, &size);
+    if (status < 0) {
+        snprintf(error_text, USBIP_SERVER_ERROR_SIZE,
+                 "cannot listen on %s: %s; choose another address, or port 0 for a free one",
+                 address, uv_strerror(status));
+        return -1;
+    }
+    format_address(&name, bound);
+    const struct sockaddr_in *ip4 = (const struct sockaddr_in *)&name;
+    const struct sockaddr_in6 *ip6 = (const struct sockaddr_in6 *)&name;
+    return ntohs(name.ss_family == AF_INET6 ? ip6->sin6_port : ip4->sin_port);
+}
