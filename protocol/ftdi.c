@@ -39,17 +39,9 @@ static uint32_t divide_rounded(uint32_t dividend, uint32_t divisor)
     return (dividend + divisor / 2) / divisor;
 }
 
-static uint32_t nearest_eighths(uint32_t rate)
+static bool is_divisor(uint32_t eighths)
 {
-    uint32_t eighths = divide_rounded(CLOCK_EIGHTHS, rate);
-
-    if (eighths >= EIGHTHS_OF_2)
-        return eighths;
-    if (eighths > (EIGHTHS_OF_1_5 + EIGHTHS_OF_2) / 2)
-        return EIGHTHS_OF_2;
-    if (eighths > (EIGHTHS_OF_1 + EIGHTHS_OF_1_5) / 2)
-        return EIGHTHS_OF_1_5;
-    return EIGHTHS_OF_1;
+    return eighths == EIGHTHS_OF_1 || eighths == EIGHTHS_OF_1_5 || eighths >= EIGHTHS_OF_2;
 }
 
 uint32_t usbip_ftdi_encode_baud_rate(uint32_t rate, uint16_t *wValue, uint16_t *wIndex)
@@ -58,7 +50,10 @@ uint32_t usbip_ftdi_encode_baud_rate(uint32_t rate, uint16_t *wValue, uint16_t *
 
     if (rate < MIN_RATE || rate > MAX_RATE)
         return 0;
-    eighths = nearest_eighths(rate);
+    eighths = divide_rounded(CLOCK_EIGHTHS, rate);
+    /* A rate nearest to a divisor that does not exist is too far from those that do. */
+    if (!is_divisor(eighths))
+        return 0;
     product = rate * eighths; /* about CLOCK_EIGHTHS, so it fits */
     error = product > CLOCK_EIGHTHS ? product - CLOCK_EIGHTHS : CLOCK_EIGHTHS - product;
     if (error > product / TOLERANCE_PART)

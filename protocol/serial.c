@@ -50,9 +50,9 @@ static const char *parse_parity(const char *text, uint8_t *bParityType)
 /* These are the last of the text. */
 static int parse_stop_bits(const char *text, uint8_t *bCharFormat)
 {
-    for (uint8_t i = 0; i < STOP_BITS_COUNT; i++) {
+    for (unsigned i = 0; i < STOP_BITS_COUNT; i++) {
         if (strcmp(text, stop_bits[i]) == 0) {
-            *bCharFormat = i;
+            *bCharFormat = (uint8_t)i;
             return 0;
         }
     }

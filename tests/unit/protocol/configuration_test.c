@@ -64,7 +64,7 @@ static void assert_endpoint(const struct usbip_altsetting *setting, uint8_t type
     const struct usbip_endpoint_descriptor *endpoint =
         usbip_find_endpoint(&table, setting, type, address & USB_DIR_IN);
 
-    CU_ASSERT_PTR_NOT_NULL_FATAL(endpoint);
+    REQUIRE(endpoint != NULL);
     CU_ASSERT_EQUAL(endpoint->bEndpointAddress, address);
     CU_ASSERT_EQUAL(endpoint->wMaxPacketSize, wMaxPacketSize);
     CU_ASSERT_EQUAL(endpoint->bInterval, bInterval);
@@ -74,7 +74,7 @@ static const struct usbip_altsetting *interface(uint8_t bInterfaceNumber)
 {
     const struct usbip_altsetting *setting = usbip_find_altsetting(&table, bInterfaceNumber, 0);
 
-    CU_ASSERT_PTR_NOT_NULL_FATAL(setting);
+    REQUIRE(setting != NULL);
     CU_ASSERT_EQUAL(setting->descriptor.bInterfaceNumber, bInterfaceNumber);
     CU_ASSERT_EQUAL(setting->descriptor.bNumEndpoints, setting->endpoint_count);
     return setting;
@@ -250,8 +250,8 @@ static void test_alternate_settings(void)
     const struct usbip_altsetting *idle = usbip_find_altsetting(&table, 0, 0);
     const struct usbip_altsetting *active = usbip_find_altsetting(&table, 0, 1);
 
-    CU_ASSERT_PTR_NOT_NULL_FATAL(idle);
-    CU_ASSERT_PTR_NOT_NULL_FATAL(active);
+    REQUIRE(idle != NULL);
+    REQUIRE(active != NULL);
     CU_ASSERT_EQUAL(idle->endpoint_count, 0);
     CU_ASSERT_EQUAL(active->endpoint_count, 2);
     CU_ASSERT_PTR_NULL(usbip_find_endpoint(&table, idle, USB_ENDPOINT_XFER_BULK, USB_DIR_IN));

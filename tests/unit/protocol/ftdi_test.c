@@ -395,8 +395,8 @@ static void test_strip_high_speed_packets(void)
     uint8_t *data;
 
     memset(in, 'x', sizeof(in));
-    memcpy(in, "\x32\x60", 2);
-    memcpy(in + 512, "\x02\x60zyx", 5);
+    memcpy(in, hex("32 60").data, 2);
+    memcpy(in + 512, hex("02 60 7a7978").data, 5);
     data = strip(in, sizeof(in), 512, &length, &modem);
     CU_ASSERT_EQUAL(length, 513);
     CU_ASSERT_EQUAL(memcmp(data + 509, "xzyx", 4), 0);

@@ -61,13 +61,14 @@ static void test_all_formats_there_and_back(void)
     static const uint8_t data_bits[] = {5, 6, 7, 8, 16};
 
     for (size_t i = 0; i < sizeof(data_bits); i++) {
-        for (uint8_t parity = USBIP_PARITY_NONE; parity <= USBIP_PARITY_SPACE; parity++) {
-            for (uint8_t stop = USBIP_STOP_1; stop <= USBIP_STOP_2; stop++) {
-                const struct usbip_line_coding coding = {38400, stop, parity, data_bits[i]};
+        for (unsigned parity = USBIP_PARITY_NONE; parity <= USBIP_PARITY_SPACE; parity++) {
+            for (unsigned stop = USBIP_STOP_1; stop <= USBIP_STOP_2; stop++) {
+                const struct usbip_line_coding coding = {38400, (uint8_t)stop, (uint8_t)parity,
+                                                         data_bits[i]};
                 char text[USBIP_LINE_CODING_TEXT_SIZE];
 
                 CU_ASSERT_PTR_EQUAL(usbip_format_line_coding(&coding, text), text);
-                assert_coding(text, 38400, data_bits[i], parity, stop);
+                assert_coding(text, 38400, data_bits[i], (uint8_t)parity, (uint8_t)stop);
             }
         }
     }
