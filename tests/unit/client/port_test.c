@@ -1,0 +1,953 @@
+/* The serial port, against a scripted server on the loopback interface. */
+#include <CUnit/Basic.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "client/port.h"
+#include "protocol/usbip.h"
+#include "tests/unit/client/scripted_server.h"
+
+enum {
+    PATIENCE_MS = 10000, /* for what must come */
+    IN_TRANSFERS = 16,
+};
+
+static struct scripted_server *server;
+static struct usbip_port *port;
+
+static void start(struct scripted_server *new_server, const char *device)
+{
+    server = new_server;
+    scripted_server_start(server);
+    port = usbip_port_new(server->address, device);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(port);
+}
+
+static void start_and_open(struct scripted_server *new_server, const char *device)
+{
+    start(new_server, device);
+    CU_ASSERT_EQUAL_FATAL(usbip_port_open(port, PATIENCE_MS), 0);
+}
+
+static void stop(void)
+{
+    usbip_port_free(port);
+    scripted_server_stop(server);
+}
+
+static void send_text(const char *text)
+{
+    scripted_lock(server);
+    scripted_send(server, text, strlen(text));
+    scripted_unlock(server);
+}
+
+static unsigned count(const char *prefix)
+{
+    unsigned result;
+
+    scripted_lock(server);
+    result = scripted_count(server, prefix);
+    scripted_unlock(server);
+    return result;
+}
+
+/* Runs the port until the server has got so many lines. */
+static bool run_until(const char *prefix, unsigned number)
+{
+    uint64_t end_ms = usbip_now_ms() + PATIENCE_MS;
+
+    while (count(prefix) < number && usbip_now_ms() < end_ms) {
+        struct pollfd fd = {.fd = usbip_port_fd(port)};
+        int events = usbip_port_events(port);
+
+        fd.events = (short)((events & USBIP_EVENT_READ ? POLLIN : 0) |
+                            (events & USBIP_EVENT_WRITE ? POLLOUT : 0));
+        /* The journal may grow without news for the port, so it is looked at every now and then. */
+        poll(&fd, 1, 5);
+        usbip_port_process(port);
+    }
+    return count(prefix) >= number;
+}
+
+static void assert_journal(const char *const *lines, unsigned number)
+{
+    scripted_lock(server);
+    CU_ASSERT_EQUAL(server->line_count, number);
+    for (unsigned i = 0; i < number && i < server->line_count; i++) {
+        CU_ASSERT_STRING_EQUAL(server->journal[i], lines[i]);
+        if (strcmp(server->journal[i], lines[i]) != 0)
+            fprintf(stderr, "line %u: \"%s\", expected \"%s\"\n", i, server->journal[i], lines[i]);
+    }
+    scripted_unlock(server);
+}
+
+/* ---- Opening ---- */
+
+#define ENUMERATION(configuration_length)                                                          \
+    "connection", "import 1-1", "control 80 06 00 01 00 00 12 00",                                 \
+        "control 80 06 00 02 00 00 09 00",                                                         \
+        "control 80 06 00 02 00 00 " configuration_length " 00",                                   \
+        "control 80 06 00 03 00 00 ff 00", "control 80 06 01 03 09 04 ff 00",                      \
+        "control 80 06 02 03 09 04 ff 00", "control 80 06 03 03 09 04 ff 00",                      \
+        "control 00 09 01 00 00 00 00 00"
+#define FOUR_TIMES(line) line, line, line, line
+#define SIXTEEN_TIMES(line) FOUR_TIMES(line), FOUR_TIMES(line), FOUR_TIMES(line), FOUR_TIMES(line)
+
+static void test_open_cdc_acm(void)
+{
+    static const char *const expected[] = {
+        ENUMERATION("43"),
+        "control 21 20 00 00 00 00 07 00 | 00 c2 01 00 00 00 08",
+        "in 83 16", /* two packets: a notification has 10 bytes, wMaxPacketSize is 8 */
+        SIXTEEN_TIMES("in 82 64"),
+        "control 21 22 03 00 00 00 00 00",
+    };
+    const struct usbip_port_identity *identity;
+
+    start_and_open(scripted_server_new(), "1-1");
+    assert_journal(expected, sizeof(expected) / sizeof(expected[0]));
+    CU_ASSERT_EQUAL(usbip_port_state(port), USBIP_PORT_OPEN);
+    identity = usbip_port_identity(port);
+    CU_ASSERT_STRING_EQUAL(identity->busid, "1-1");
+    CU_ASSERT_EQUAL(identity->idVendor, 0x1209);
+    CU_ASSERT_EQUAL(identity->idProduct, 0x0001);
+    CU_ASSERT_EQUAL(identity->bcdDevice, 0x0100);
+    CU_ASSERT_EQUAL(identity->speed, USBIP_SPEED_FULL);
+    CU_ASSERT_STRING_EQUAL(identity->manufacturer, "Example");
+    CU_ASSERT_STRING_EQUAL(identity->product, "Scripted device");
+    CU_ASSERT_STRING_EQUAL(identity->serial_number, "A1");
+    CU_ASSERT_STRING_EQUAL(identity->chip, "CDC-ACM");
+    stop();
+}
+
+static void test_open_ftdi(void)
+{
+    static const char *const expected[] = {
+        ENUMERATION("20"),
+        "control 40 00 00 00 00 00 00 00",
+        "control 40 09 02 00 00 00 00 00",
+        "control 40 04 08 00 00 00 00 00",
+        "control 40 03 1a 00 00 00 00 00",
+        "control 40 02 00 00 00 00 00 00",
+        SIXTEEN_TIMES("in 81 4096"),
+        "control 40 01 03 03 00 00 00 00",
+    };
+
+    start_and_open(scripted_server_new_ftdi(), "1-1");
+    assert_journal(expected, sizeof(expected) / sizeof(expected[0]));
+    CU_ASSERT_STRING_EQUAL(usbip_port_identity(port)->chip, "FT232R");
+    stop();
+}
+
+static void test_open_with_other_settings(void)
+{
+    const struct usbip_line_coding coding = {9600, USBIP_STOP_2, USBIP_PARITY_EVEN, 7};
+
+    start(scripted_server_new_ftdi(), "1-1");
+    CU_ASSERT_EQUAL(usbip_port_set_line_coding(port, &coding, 0), 0);
+    CU_ASSERT_EQUAL(usbip_port_set_control_lines(port, USBIP_LINE_RTS, 0), 0);
+    CU_ASSERT_EQUAL(usbip_port_set_latency_timer(port, 16), 0);
+    CU_ASSERT_EQUAL(usbip_port_set_latency_timer(port, 256), USBIP_ERROR_ARGUMENT);
+    CU_ASSERT_EQUAL_FATAL(usbip_port_open(port, PATIENCE_MS), 0);
+    CU_ASSERT_EQUAL(count("control 40 09 10 00 00 00 00 00"), 1);
+    CU_ASSERT_EQUAL(count("control 40 04 07 12 00 00 00 00"), 1);
+    CU_ASSERT_EQUAL(count("control 40 03 38 41 00 00 00 00"), 1);
+    CU_ASSERT_EQUAL(count("control 40 01 02 03 00 00 00 00"), 1);
+    CU_ASSERT_EQUAL(count("control 40 01"), 1);
+    stop();
+}
+
+static void test_open_unsupported_line_coding(void)
+{
+    const struct usbip_line_coding five_bits = {9600, USBIP_STOP_1, USBIP_PARITY_NONE, 5};
+
+    start(scripted_server_new_ftdi(), "1-1");
+    CU_ASSERT_EQUAL(usbip_port_set_line_coding(port, &five_bits, 0), 0);
+    CU_ASSERT_EQUAL(usbip_port_open(port, PATIENCE_MS), USBIP_ERROR_UNSUPPORTED);
+    CU_ASSERT_PTR_NOT_NULL(strstr(usbip_port_error_text(port), "9600 5N1"));
+    CU_ASSERT_EQUAL(count("in "), 0);
+    stop();
+}
+
+static void test_open_without_strings_and_line_coding(void)
+{
+    server = scripted_server_new();
+    server->stall_strings = true;
+    server->stall_request = 0x20;
+    start_and_open(server, "1-1");
+    CU_ASSERT_STRING_EQUAL(usbip_port_identity(port)->serial_number, "");
+    CU_ASSERT_EQUAL(usbip_port_state(port), USBIP_PORT_OPEN);
+    stop();
+}
+
+static void test_open_in_event_loop(void)
+{
+    start(scripted_server_new(), "1209:0001");
+    CU_ASSERT_EQUAL(usbip_port_open(port, 0), 0);
+    CU_ASSERT_EQUAL(usbip_port_state(port), USBIP_PORT_OPENING);
+    CU_ASSERT_EQUAL(usbip_port_open(port, 0), USBIP_ERROR_ARGUMENT);
+    while (usbip_port_state(port) == USBIP_PORT_OPENING) {
+        struct pollfd fd = {.fd = usbip_port_fd(port)};
+        uint32_t timeout_ms = usbip_port_timeout_ms(port);
+        int events = usbip_port_events(port);
+
+        CU_ASSERT_NOT_EQUAL_FATAL(timeout_ms, USBIP_FOREVER); /* each step has its time-out */
+        fd.events = (short)((events & USBIP_EVENT_READ ? POLLIN : 0) |
+                            (events & USBIP_EVENT_WRITE ? POLLOUT : 0));
+        CU_ASSERT_FATAL(poll(&fd, 1, (int)timeout_ms) > 0);
+        CU_ASSERT_EQUAL_FATAL(usbip_port_process(port), 0);
+    }
+    CU_ASSERT_EQUAL(usbip_port_state(port), USBIP_PORT_OPEN);
+    CU_ASSERT_PTR_NOT_NULL(usbip_port_session(port));
+    stop();
+}
+
+static void test_open_chooses(void)
+{
+    server = scripted_server_new();
+    server->devices[0].import_status = USBIP_ST_DEV_BUSY;
+    server->devices[1] = (struct scripted_device){"1-2", 0x1209, 2, "B1", 0, false};
+    server->devices[2] = (struct scripted_device){"1-3", 0x1209, 1, "A2", 0, false};
+    server->devices[3] = (struct scripted_device){"1-4", 0x1209, 1, "A3", 0, false};
+    server->device_count = 4;
+    start_and_open(server, "1209:0001");
+    CU_ASSERT_STRING_EQUAL(usbip_port_identity(port)->busid, "1-3");
+    usbip_port_free(port);
+
+    port = usbip_port_new(server->address, "1209:0001:A3");
+    CU_ASSERT_EQUAL(usbip_port_open(port, PATIENCE_MS), 0);
+    CU_ASSERT_STRING_EQUAL(usbip_port_identity(port)->busid, "1-4");
+    CU_ASSERT_STRING_EQUAL(usbip_port_identity(port)->serial_number, "A3");
+    /* A device with another serial number was not even configured. */
+    CU_ASSERT_EQUAL(count("control 00 09"), 2);
+    stop();
+}
+
+static void test_open_refused(void)
+{
+    static const struct {
+        const char *device;
+        uint32_t status;
+        int error;
+    } cases[] = {
+        {"1-1", USBIP_ST_DEV_BUSY, USBIP_ERROR_BUSY},
+        {"1209:0001", USBIP_ST_DEV_BUSY, USBIP_ERROR_BUSY},
+        {"1-1", USBIP_ST_DEV_ERR, USBIP_ERROR_REFUSED},
+        {"1-2", 0, USBIP_ERROR_NOT_FOUND},
+        {"1209:0002", 0, USBIP_ERROR_NOT_FOUND},
+        {"1209:0001:B1", 0, USBIP_ERROR_NOT_FOUND},
+        {"1209:", 0, USBIP_ERROR_ARGUMENT},
+    };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        server = scripted_server_new();
+        server->devices[0].import_status = cases[i].status;
+        start(server, cases[i].device);
+        CU_ASSERT_EQUAL(usbip_port_open(port, PATIENCE_MS), cases[i].error);
+        CU_ASSERT_EQUAL(usbip_port_state(port), USBIP_PORT_CLOSED);
+        /* Who and where are named. */
+        CU_ASSERT_PTR_NOT_NULL(strstr(usbip_port_error_text(port), cases[i].device));
+        CU_ASSERT_PTR_NOT_NULL(strstr(usbip_port_error_text(port), server->address));
+        stop();
+    }
+}
+
+static void test_open_times_out(void)
+{
+    server = scripted_server_new();
+    server->answers_nothing = true;
+    start(server, "1-1");
+    CU_ASSERT_EQUAL(usbip_port_open(port, 50), USBIP_ERROR_TIMEOUT);
+    CU_ASSERT_EQUAL(usbip_port_state(port), USBIP_PORT_CLOSED);
+    CU_ASSERT_PTR_NOT_NULL(strstr(usbip_port_error_text(port), "setting up"));
+    CU_ASSERT_TRUE(scripted_wait(server, "end", 1));
+    stop();
+}
+
+static void test_open_all(void)
+{
+    static const char *const devices[] = {"1209:0001:A9", "1209:0001:A2", "1209:0002"};
+    char error_text[USBIP_ERROR_TEXT_SIZE];
+    struct usbip_port *ports[8];
+
+    server = scripted_server_new();
+    server->devices[1] = (struct scripted_device){"1-2", 0x1209, 2, "B1", USBIP_ST_DEV_BUSY, false};
+    server->devices[2] = (struct scripted_device){"1-3", 0x1209, 1, "A2", 0, false};
+    server->devices[3] = (struct scripted_device){"1-4", 0x1209, 3, "C1", 0, false};
+    server->device_count = 4;
+    scripted_server_start(server);
+    /* The server serves one connection at a time, which is enough for the one that fits. */
+    CU_ASSERT_EQUAL(
+        usbip_port_open_all(server->address, devices, 3, ports, 8, PATIENCE_MS, error_text), 1);
+    CU_ASSERT_STRING_EQUAL(usbip_port_identity(ports[0])->serial_number, "A2");
+    CU_ASSERT_EQUAL(count("list"), 1);
+    CU_ASSERT_EQUAL(count("import 1-4"), 0);
+    port = ports[0];
+    stop();
+}
+
+/* ---- Data ---- */
+
+static void test_write_and_read(void)
+{
+    char data[16];
+
+    start_and_open(scripted_server_new(), "1-1");
+    CU_ASSERT_EQUAL(usbip_port_write_all(port, "*IDN?\n", 6, PATIENCE_MS), 6);
+    CU_ASSERT_EQUAL(count("out 01 6"), 1);
+    scripted_lock(server);
+    CU_ASSERT_EQUAL(memcmp(server->written, "*IDN?\n", 6), 0);
+    scripted_unlock(server);
+    CU_ASSERT_EQUAL(usbip_port_write(port, "x", 1, 0), 1);
+    CU_ASSERT_EQUAL(usbip_port_drain(port, PATIENCE_MS), 0);
+    CU_ASSERT_EQUAL(count("out 01 1"), 1);
+
+    send_text("hello");
+    CU_ASSERT_EQUAL(usbip_port_read(port, data, 3, PATIENCE_MS), 3);
+    CU_ASSERT_EQUAL(memcmp(data, "hel", 3), 0);
+    CU_ASSERT_EQUAL(usbip_port_bytes_available(port), 2);
+    CU_ASSERT_EQUAL(usbip_port_read(port, data, sizeof(data), PATIENCE_MS), 2);
+    CU_ASSERT_EQUAL(memcmp(data, "lo", 2), 0);
+    CU_ASSERT_EQUAL(usbip_port_read(port, data, sizeof(data), 10), 0);
+    stop();
+}
+
+static void test_every_in_transfer_is_queued_again(void)
+{
+    char data[2];
+
+    start_and_open(scripted_server_new(), "1-1");
+    for (int i = 0; i < 3 * IN_TRANSFERS; i++) {
+        send_text("ab");
+        CU_ASSERT_EQUAL_FATAL(usbip_port_read_all(port, data, 2, PATIENCE_MS), 2);
+    }
+    CU_ASSERT_TRUE(run_until("in 82 64", 4 * IN_TRANSFERS));
+    CU_ASSERT_EQUAL(count("in 82 64"), 4 * IN_TRANSFERS);
+    CU_ASSERT_EQUAL(count("unlink"), 0);
+    stop();
+}
+
+static void test_read_all(void)
+{
+    char data[16];
+
+    start_and_open(scripted_server_new(), "1-1");
+    send_text("abc");
+    CU_ASSERT_EQUAL(usbip_port_read_all(port, data, 4, 20), USBIP_ERROR_TIMEOUT);
+    CU_ASSERT_EQUAL(usbip_port_bytes_available(port), 3); /* none is taken */
+    send_text("de");
+    CU_ASSERT_EQUAL(usbip_port_read_all(port, data, 4, PATIENCE_MS), 4);
+    CU_ASSERT_EQUAL(memcmp(data, "abcd", 4), 0);
+    CU_ASSERT_EQUAL(usbip_port_bytes_available(port), 1);
+    usbip_port_discard_input(port);
+    CU_ASSERT_EQUAL(usbip_port_bytes_available(port), 0);
+    CU_ASSERT_EQUAL(usbip_port_read_all(port, data, USBIP_RECEIVE_BUFFER_SIZE + 1, 0),
+                    USBIP_ERROR_LIMIT);
+    stop();
+}
+
+static void test_read_until(void)
+{
+    char data[32];
+
+    start_and_open(scripted_server_new(), "1-1");
+    CU_ASSERT_EQUAL(usbip_port_set_delimiter(port, "\r\n>", 3), 0);
+    send_text("one\r\n\r");
+    CU_ASSERT_EQUAL(usbip_port_read_until(port, data, sizeof(data), 20), USBIP_ERROR_TIMEOUT);
+    send_text("\n");
+    send_text(">two");
+    CU_ASSERT_EQUAL(usbip_port_read_until(port, data, sizeof(data), PATIENCE_MS), 8);
+    CU_ASSERT_EQUAL(memcmp(data, "one\r\n\r\n>", 8), 0);
+    CU_ASSERT_EQUAL(usbip_port_bytes_available(port), 3);
+    send_text("\r\n>");
+    CU_ASSERT_EQUAL(usbip_port_read_until(port, data, 5, PATIENCE_MS), USBIP_ERROR_LIMIT);
+    CU_ASSERT_EQUAL(usbip_port_read_until(port, data, 6, PATIENCE_MS), 6);
+    CU_ASSERT_EQUAL(usbip_port_set_delimiter(port, "", 0), USBIP_ERROR_ARGUMENT);
+    stop();
+}
+
+static void test_read_line(void)
+{
+    char line[8];
+
+    start_and_open(scripted_server_new(), "1-1");
+    send_text("first\n\nsecond!\nthirdline");
+    CU_ASSERT_EQUAL(usbip_port_read_line(port, line, sizeof(line), PATIENCE_MS), 5);
+    CU_ASSERT_STRING_EQUAL(line, "first");
+    CU_ASSERT_EQUAL(usbip_port_read_line(port, line, sizeof(line), PATIENCE_MS), 0);
+    CU_ASSERT_STRING_EQUAL(line, "");
+    CU_ASSERT_EQUAL(usbip_port_read_line(port, line, 7, PATIENCE_MS), USBIP_ERROR_LIMIT);
+    CU_ASSERT_EQUAL(usbip_port_read_line(port, line, 8, PATIENCE_MS), 7); /* just fits */
+    CU_ASSERT_STRING_EQUAL(line, "second!");
+    CU_ASSERT_EQUAL(usbip_port_read_line(port, line, 8, PATIENCE_MS), USBIP_ERROR_LIMIT);
+    CU_ASSERT_EQUAL(usbip_port_bytes_available(port), 9);
+    stop();
+}
+
+static void test_ftdi_status_is_stripped(void)
+{
+    char data[8];
+
+    start_and_open(scripted_server_new_ftdi(), "1-1");
+    scripted_lock(server);
+    scripted_send(server, "\x11\x60", 2);
+    scripted_send(server, "\x31\x64hi", 4);
+    scripted_send(server, "\x21\x60", 2);
+    scripted_unlock(server);
+    CU_ASSERT_EQUAL(usbip_port_read_all(port, data, 2, PATIENCE_MS), 2);
+    CU_ASSERT_EQUAL(memcmp(data, "hi", 2), 0);
+    CU_ASSERT_EQUAL(usbip_port_read(port, data, sizeof(data), 10), 0);
+    CU_ASSERT_EQUAL(usbip_port_modem_state(port), USBIP_MODEM_DSR | USBIP_MODEM_PARITY);
+    CU_ASSERT_EQUAL(usbip_port_modem_state(port), USBIP_MODEM_DSR); /* events are told once */
+    stop();
+}
+
+static void test_notification(void)
+{
+    const uint8_t serial_state[] = {0xa1, 0x20, 0, 0, 0, 0, 2, 0, 0x41, 0};
+
+    start_and_open(scripted_server_new(), "1-1");
+    scripted_lock(server);
+    scripted_notify(server, serial_state, sizeof(serial_state));
+    scripted_unlock(server);
+    CU_ASSERT_TRUE(run_until("in 83", 2));
+    CU_ASSERT_EQUAL(usbip_port_modem_state(port), USBIP_MODEM_DCD | USBIP_MODEM_OVERRUN);
+    stop();
+}
+
+static void test_in_data_has_the_order_of_submits(void)
+{
+    char data[4];
+
+    start_and_open(scripted_server_new(), "1-1");
+    scripted_lock(server);
+    scripted_send_swapped(server, "ab", "cd", 2);
+    scripted_unlock(server);
+    CU_ASSERT_EQUAL(usbip_port_read_all(port, data, 4, PATIENCE_MS), 4);
+    CU_ASSERT_EQUAL(memcmp(data, "abcd", 4), 0);
+    stop();
+}
+
+static void test_receive_buffer_is_bounded(void)
+{
+    static uint8_t data[USBIP_RECEIVE_BUFFER_SIZE];
+    const size_t total = 3 * (size_t)USBIP_RECEIVE_BUFFER_SIZE;
+    unsigned transfers;
+    uint8_t next = 0;
+    bool intact = true;
+
+    server = scripted_server_new();
+    server->pattern_left = total;
+    start_and_open(server, "1-1");
+    CU_ASSERT_TRUE_FATAL(
+        run_until("in 82", (USBIP_RECEIVE_BUFFER_SIZE + SCRIPTED_PACKET_SIZE - 1) / 64));
+    /* Now it is full; nothing is asked for any more, however often the port runs. */
+    while (usbip_port_bytes_available(port) < USBIP_RECEIVE_BUFFER_SIZE)
+        usbip_port_process(port);
+    for (int i = 0; i < 100; i++)
+        usbip_port_process(port);
+    transfers = count("in 82");
+    CU_ASSERT_TRUE(transfers <= USBIP_RECEIVE_BUFFER_SIZE / 64 + IN_TRANSFERS);
+    for (int i = 0; i < 3; i++) {
+        CU_ASSERT_EQUAL_FATAL(
+            usbip_port_read_all(port, data, USBIP_RECEIVE_BUFFER_SIZE, PATIENCE_MS),
+            USBIP_RECEIVE_BUFFER_SIZE);
+        for (size_t j = 0; j < sizeof(data); j++)
+            intact = intact && data[j] == next++;
+    }
+    CU_ASSERT_TRUE(intact);
+    stop();
+}
+
+static void test_large_write(void)
+{
+    static uint8_t data[1000000];
+
+    for (size_t i = 0; i < sizeof(data); i++)
+        data[i] = (uint8_t)(i * 7);
+    start_and_open(scripted_server_new(), "1-1");
+    CU_ASSERT_EQUAL(usbip_port_write_all(port, data, sizeof(data), PATIENCE_MS), (int)sizeof(data));
+    scripted_lock(server);
+    CU_ASSERT_EQUAL(server->written_size, sizeof(data));
+    CU_ASSERT_EQUAL(memcmp(server->written, data, sizeof(data)), 0);
+    CU_ASSERT_EQUAL(scripted_count(server, "out 01 16384"), sizeof(data) / 16384);
+    scripted_unlock(server);
+    stop();
+}
+
+static void test_write_window(void)
+{
+    static const uint8_t data[20 * 16384];
+
+    server = scripted_server_new();
+    server->holds_out = true;
+    start_and_open(server, "1-1");
+    CU_ASSERT_EQUAL(usbip_port_write(port, data, sizeof(data), 0), 8 * 16384);
+    CU_ASSERT_EQUAL(usbip_port_write(port, data, sizeof(data), 10), 0);
+    CU_ASSERT_EQUAL(usbip_port_drain(port, 10), USBIP_ERROR_TIMEOUT);
+    CU_ASSERT_TRUE(run_until("out", 8));
+    stop();
+}
+
+/* ---- Errors of the device ---- */
+
+static void test_in_stall_is_cleared(void)
+{
+    char data[4];
+
+    server = scripted_server_new();
+    for (int i = 0; i < IN_TRANSFERS; i++)
+        server->in_answers[i] = (struct scripted_answer){-USBIP_EPIPE, 0};
+    server->in_answer_count = IN_TRANSFERS;
+    start_and_open(server, "1-1");
+    send_text("back");
+    CU_ASSERT_EQUAL(usbip_port_read_all(port, data, 4, PATIENCE_MS), 4);
+    CU_ASSERT_EQUAL(count("control 02 01 00 00 82 00 00 00"), 1);
+    CU_ASSERT_EQUAL(usbip_port_state(port), USBIP_PORT_OPEN);
+    stop();
+}
+
+static void test_in_stall_without_end(void)
+{
+    char data[4];
+
+    server = scripted_server_new();
+    for (int i = 0; i < SCRIPTED_MAX_ANSWERS; i++)
+        server->in_answers[i] = (struct scripted_answer){-USBIP_EPIPE, 0};
+    server->in_answer_count = SCRIPTED_MAX_ANSWERS;
+    start_and_open(server, "1-1");
+    CU_ASSERT_EQUAL(usbip_port_read_all(port, data, 4, PATIENCE_MS), USBIP_ERROR_STALL);
+    CU_ASSERT_EQUAL(count("control 02 01 00 00 82 00 00 00"), 3);
+    CU_ASSERT_EQUAL(usbip_port_state(port), USBIP_PORT_CLOSED);
+    CU_ASSERT_PTR_NOT_NULL(strstr(usbip_port_error_text(port), "0x82"));
+    stop();
+}
+
+static void test_in_errors_are_retried(void)
+{
+    char data[4];
+
+    server = scripted_server_new();
+    for (int i = 0; i < 2 * IN_TRANSFERS; i++)
+        server->in_answers[i] = (struct scripted_answer){-USBIP_EPROTO, 0};
+    server->in_answer_count = 2 * IN_TRANSFERS;
+    start_and_open(server, "1-1");
+    send_text("back");
+    CU_ASSERT_EQUAL(usbip_port_read_all(port, data, 4, PATIENCE_MS), 4);
+    CU_ASSERT_EQUAL(count("control 02 01"), 0);
+    CU_ASSERT_EQUAL(usbip_port_restore_count(port), 0);
+    stop();
+}
+
+static void test_out_stall_is_cleared_and_sent_again(void)
+{
+    static uint8_t data[3 * 16384];
+
+    for (size_t i = 0; i < sizeof(data); i++)
+        data[i] = (uint8_t)(i * 3 + i / 16384);
+    server = scripted_server_new();
+    /* The device takes some packets, stalls, and stays stalled. */
+    server->out_answers[0] = (struct scripted_answer){-USBIP_EPIPE, 128};
+    server->out_answers[1] = (struct scripted_answer){-USBIP_EPIPE, 0};
+    server->out_answers[2] = (struct scripted_answer){-USBIP_EPIPE, 0};
+    server->out_answer_count = 3;
+    start_and_open(server, "1-1");
+    CU_ASSERT_EQUAL(usbip_port_write_all(port, data, sizeof(data), PATIENCE_MS), (int)sizeof(data));
+    CU_ASSERT_EQUAL(count("control 02 01 00 00 01 00 00 00"), 1);
+    CU_ASSERT_EQUAL(count("out 01 16256"), 1);
+    scripted_lock(server);
+    CU_ASSERT_EQUAL(server->written_size, sizeof(data));
+    CU_ASSERT_EQUAL(memcmp(server->written, data, sizeof(data)), 0);
+    scripted_unlock(server);
+    stop();
+}
+
+static void test_out_stall_without_end(void)
+{
+    server = scripted_server_new();
+    for (int i = 0; i < 4; i++)
+        server->out_answers[i] = (struct scripted_answer){-USBIP_EPIPE, 0};
+    server->out_answer_count = 4;
+    start_and_open(server, "1-1");
+    CU_ASSERT_EQUAL(usbip_port_write_all(port, "abc", 3, PATIENCE_MS), USBIP_ERROR_STALL);
+    CU_ASSERT_EQUAL(usbip_port_state(port), USBIP_PORT_OPEN);
+    /* The error has been told, and the endpoint works again. */
+    CU_ASSERT_EQUAL(usbip_port_write_all(port, "def", 3, PATIENCE_MS), 3);
+    stop();
+}
+
+static void test_out_short(void)
+{
+    static const uint8_t data[2 * 16384];
+
+    server = scripted_server_new();
+    server->out_answers[0] = (struct scripted_answer){0, 3};
+    server->out_answer_count = 1;
+    start_and_open(server, "1-1");
+    CU_ASSERT_EQUAL(usbip_port_write_all(port, "abcde", 5, PATIENCE_MS), 5);
+    CU_ASSERT_EQUAL(count("out 01 2"), 1);
+    scripted_lock(server);
+    CU_ASSERT_EQUAL(memcmp(server->written, "abcde", 5), 0);
+    /* The second transfer is accepted behind the gap: sending the rest would garble the data. */
+    server->out_answers[0] = (struct scripted_answer){0, 16383};
+    server->out_answer_count = 1;
+    scripted_unlock(server);
+    CU_ASSERT_EQUAL(usbip_port_write_all(port, data, sizeof(data), PATIENCE_MS),
+                    USBIP_ERROR_TRANSFER);
+    CU_ASSERT_PTR_NOT_NULL(strstr(usbip_port_error_text(port), "16383 of 16384"));
+    stop();
+}
+
+static void test_empty_transfers_are_held_back(void)
+{
+    const unsigned duration_ms = 200;
+    char data[4];
+
+    server = scripted_server_new();
+    server->empty_in = true;
+    start_and_open(server, "1-1");
+    CU_ASSERT_EQUAL(usbip_port_read(port, data, sizeof(data), duration_ms), 0);
+    /* One round of the queue in a millisecond, at most. */
+    CU_ASSERT_TRUE(count("in 82") <= IN_TRANSFERS * duration_ms);
+    CU_ASSERT_TRUE(count("in 82") > 2 * IN_TRANSFERS);
+    scripted_lock(server);
+    server->empty_in = false;
+    scripted_send(server, "data", 4);
+    scripted_unlock(server);
+    CU_ASSERT_EQUAL(usbip_port_read_all(port, data, 4, PATIENCE_MS), 4);
+    stop();
+}
+
+/* ---- Settings ---- */
+
+static void test_settings_of_an_open_port(void)
+{
+    const struct usbip_line_coding coding = {9600, USBIP_STOP_1, USBIP_PARITY_ODD, 8};
+    const struct usbip_line_coding nonsense = {9600, 3, USBIP_PARITY_ODD, 8};
+    struct usbip_line_coding now;
+
+    start_and_open(scripted_server_new(), "1-1");
+    CU_ASSERT_EQUAL(usbip_port_set_line_coding(port, &coding, PATIENCE_MS), 0);
+    CU_ASSERT_EQUAL(count("control 21 20 00 00 00 00 07 00 | 80 25 00 00 00 01 08"), 1);
+    CU_ASSERT_EQUAL(usbip_port_set_line_coding(port, &nonsense, PATIENCE_MS), USBIP_ERROR_ARGUMENT);
+    CU_ASSERT_EQUAL(usbip_port_set_control_lines(port, USBIP_LINE_RTS, PATIENCE_MS), 0);
+    CU_ASSERT_EQUAL(count("control 21 22 02 00 00 00 00 00"), 1);
+    CU_ASSERT_EQUAL(usbip_port_get_control_lines(port), USBIP_LINE_RTS);
+    CU_ASSERT_EQUAL(usbip_port_set_control_lines(port, 4, PATIENCE_MS), USBIP_ERROR_ARGUMENT);
+    CU_ASSERT_EQUAL(usbip_port_set_break(port, true, PATIENCE_MS), 0);
+    CU_ASSERT_EQUAL(usbip_port_set_break(port, false, PATIENCE_MS), 0);
+    CU_ASSERT_EQUAL(count("control 21 23 ff ff"), 1);
+    CU_ASSERT_EQUAL(count("control 21 23 00 00"), 1);
+
+    scripted_lock(server);
+    server->stall_request = 0x20;
+    scripted_unlock(server);
+    now = coding;
+    now.dwDTERate = 1200;
+    CU_ASSERT_EQUAL(usbip_port_set_line_coding(port, &now, PATIENCE_MS), USBIP_ERROR_STALL);
+    usbip_port_get_line_coding(port, &now);
+    CU_ASSERT_EQUAL(now.dwDTERate, 9600); /* what the device refused is not kept */
+    CU_ASSERT_EQUAL(usbip_port_state(port), USBIP_PORT_OPEN);
+    stop();
+}
+
+static void test_unconfirmed_setting(void)
+{
+    start_and_open(scripted_server_new(), "1-1");
+    scripted_lock(server);
+    server->answers_nothing = true;
+    scripted_unlock(server);
+    CU_ASSERT_EQUAL(usbip_port_set_control_lines(port, 0, 20), USBIP_ERROR_TIMEOUT);
+    CU_ASSERT_TRUE(scripted_wait(server, "unanswered", 1));
+    stop();
+}
+
+/* ---- Closing ---- */
+
+static void test_close(void)
+{
+    int lines_off, first_unlink;
+
+    start_and_open(scripted_server_new(), "1-1");
+    usbip_port_close(port);
+    CU_ASSERT_EQUAL(usbip_port_state(port), USBIP_PORT_CLOSED);
+    CU_ASSERT_TRUE(scripted_wait(server, "end", 1));
+    scripted_lock(server);
+    lines_off = scripted_find(server, "control 21 22 00 00 00 00 00 00", 0);
+    first_unlink = scripted_find(server, "unlink", 0);
+    CU_ASSERT_TRUE(lines_off >= 0);
+    CU_ASSERT_TRUE(first_unlink > lines_off);
+    CU_ASSERT_EQUAL(scripted_count(server, "unlink 82"), IN_TRANSFERS);
+    CU_ASSERT_EQUAL(scripted_count(server, "unlink 83"), 1);
+    CU_ASSERT_EQUAL(server->pending_count, 0);
+    scripted_unlock(server);
+    CU_ASSERT_EQUAL(usbip_port_write_all(port, "x", 1, 0), USBIP_ERROR_ARGUMENT);
+
+    /* The settings stay for the next time. */
+    CU_ASSERT_EQUAL(usbip_port_open(port, PATIENCE_MS), 0);
+    CU_ASSERT_EQUAL(count("control 21 22 03 00"), 2);
+    stop();
+}
+
+static void test_close_of_a_silent_device(void)
+{
+    uint64_t start_ms;
+
+    start_and_open(scripted_server_new(), "1-1");
+    scripted_lock(server);
+    server->answers_nothing = true;
+    scripted_unlock(server);
+    start_ms = usbip_now_ms();
+    usbip_port_close(port);
+    CU_ASSERT_TRUE(usbip_now_ms() - start_ms < USBIP_CLOSE_TIMEOUT_MS + 2000);
+    CU_ASSERT_TRUE(scripted_wait(server, "end", 1));
+    stop();
+}
+
+/* ---- Loss and restore ---- */
+
+static void greet(struct scripted_server *scripted, const char *line)
+{
+    if (strcmp(line, "control 21 22 02 00 00 00 00 00") == 0)
+        scripted_send(scripted, "back", 4);
+}
+
+static void disconnect(void)
+{
+    scripted_lock(server);
+    scripted_disconnect(server);
+    scripted_unlock(server);
+}
+
+static void test_restore(void)
+{
+    const struct usbip_line_coding coding = {9600, USBIP_STOP_1, USBIP_PARITY_NONE, 8};
+    char data[4];
+    int list, in, lines;
+
+    start_and_open(scripted_server_new(), "1-1");
+    CU_ASSERT_EQUAL(usbip_port_set_line_coding(port, &coding, PATIENCE_MS), 0);
+    CU_ASSERT_EQUAL(usbip_port_set_control_lines(port, USBIP_LINE_RTS, PATIENCE_MS), 0);
+    scripted_lock(server);
+    server->hook = greet;
+    scripted_disconnect(server);
+    scripted_unlock(server);
+    CU_ASSERT_EQUAL(usbip_port_read_all(port, data, 4, PATIENCE_MS), 4);
+    CU_ASSERT_EQUAL(memcmp(data, "back", 4), 0);
+    CU_ASSERT_EQUAL(usbip_port_state(port), USBIP_PORT_OPEN);
+    CU_ASSERT_EQUAL(usbip_port_restore_count(port), 1);
+
+    scripted_lock(server);
+    list = scripted_find(server, "list", 0);
+    in = scripted_find(server, "in 82", list);
+    lines = scripted_find(server, "control 21 22 02 00", list);
+    CU_ASSERT_TRUE(scripted_find(server, "import 1-1", list) > list);
+    CU_ASSERT_TRUE(scripted_find(server, "control 00 09 01 00", list) > list);
+    CU_ASSERT_TRUE(scripted_find(server, "control 21 20 00 00 00 00 07 00 | 80 25 00 00 00 00 08",
+                                 list) > list);
+    CU_ASSERT_TRUE(list > 0 && in > list && lines > in);
+    scripted_unlock(server);
+    CU_ASSERT_EQUAL(usbip_port_write_all(port, "again", 5, PATIENCE_MS), 5);
+    stop();
+}
+
+/* Busy twice, then gone, then there. */
+static void come_back_slowly(struct scripted_server *scripted, const char *line)
+{
+    unsigned tries = scripted_count(scripted, "list");
+
+    if (strcmp(line, "list") == 0) {
+        scripted->devices[0].import_status = tries <= 2 ? USBIP_ST_DEV_BUSY : 0;
+        scripted->devices[0].hidden = tries == 2;
+    }
+    greet(scripted, line);
+}
+
+static void test_restore_of_a_busy_device(void)
+{
+    char data[4];
+
+    start(scripted_server_new(), "1209:0001");
+    CU_ASSERT_EQUAL(usbip_port_set_control_lines(port, USBIP_LINE_RTS, 0), 0);
+    CU_ASSERT_EQUAL_FATAL(usbip_port_open(port, PATIENCE_MS), 0);
+    scripted_lock(server);
+    server->line_count = 0;
+    server->hook = come_back_slowly;
+    scripted_disconnect(server);
+    scripted_unlock(server);
+    CU_ASSERT_EQUAL(usbip_port_read_all(port, data, 4, PATIENCE_MS), 4);
+    CU_ASSERT_EQUAL(count("list"), 4);
+    CU_ASSERT_EQUAL(count("import 1-1"), 3);
+    CU_ASSERT_EQUAL(usbip_port_restore_count(port), 1);
+    stop();
+}
+
+static void test_restore_at_another_busid(void)
+{
+    char data[4];
+
+    server = scripted_server_new();
+    server->devices[1] = (struct scripted_device){"1-5", 0x1209, 1, "A2", 0, false};
+    server->devices[2] = (struct scripted_device){"1-6", 0x1209, 1, "A1", 0, true};
+    server->device_count = 3;
+    start(server, "1-1");
+    CU_ASSERT_EQUAL(usbip_port_set_control_lines(port, USBIP_LINE_RTS, 0), 0);
+    CU_ASSERT_EQUAL_FATAL(usbip_port_open(port, PATIENCE_MS), 0);
+    scripted_lock(server);
+    server->devices[0].hidden = true;
+    server->devices[2].hidden = false;
+    server->hook = greet;
+    scripted_disconnect(server);
+    scripted_unlock(server);
+    CU_ASSERT_EQUAL(usbip_port_read_all(port, data, 4, PATIENCE_MS), 4);
+    CU_ASSERT_STRING_EQUAL(usbip_port_identity(port)->busid, "1-6");
+    stop();
+}
+
+static void test_restore_refuses_another_device(void)
+{
+    static const struct scripted_device others[] = {
+        {"1-1", 0x1209, 1, "A9", 0, false},     /* another serial number */
+        {"1-1", 0x1209, 0x0b00, "A1", 0, false} /* the boot loader */
+    };
+    char data[4];
+
+    for (int i = 0; i < 2; i++) {
+        start_and_open(scripted_server_new(), "1-1");
+        usbip_port_set_restore(port, true, 400);
+        scripted_lock(server);
+        server->line_count = 0;
+        server->devices[0] = others[i];
+        scripted_disconnect(server);
+        scripted_unlock(server);
+        CU_ASSERT_EQUAL(usbip_port_read_all(port, data, 4, PATIENCE_MS), USBIP_ERROR_DISCONNECTED);
+        CU_ASSERT_EQUAL(usbip_port_state(port), USBIP_PORT_CLOSED);
+        CU_ASSERT_TRUE(count("list") >= 1);
+        CU_ASSERT_EQUAL(count("control 00 09"), 0);
+        CU_ASSERT_EQUAL(usbip_port_restore_count(port), 0);
+        CU_ASSERT_PTR_NOT_NULL(strstr(usbip_port_error_text(port), "given up"));
+        stop();
+    }
+}
+
+static void test_no_restore(void)
+{
+    char data[4];
+
+    start_and_open(scripted_server_new(), "1-1");
+    usbip_port_set_restore(port, false, 0);
+    send_text("abc");
+    CU_ASSERT_TRUE(run_until("in 82", IN_TRANSFERS + 1));
+    disconnect();
+    CU_ASSERT_EQUAL(usbip_port_read_all(port, data, 4, PATIENCE_MS), USBIP_ERROR_DISCONNECTED);
+    CU_ASSERT_EQUAL(usbip_port_process(port), USBIP_ERROR_DISCONNECTED);
+    CU_ASSERT_EQUAL(usbip_port_state(port), USBIP_PORT_CLOSED);
+    /* What came before is still there. */
+    CU_ASSERT_EQUAL(usbip_port_read(port, data, 4, 0), 3);
+    CU_ASSERT_EQUAL(usbip_port_read(port, data, 4, 0), USBIP_ERROR_DISCONNECTED);
+    stop();
+}
+
+static void test_unconfirmed_write_is_told_once(void)
+{
+    server = scripted_server_new();
+    server->holds_out = true;
+    start_and_open(server, "1-1");
+    CU_ASSERT_EQUAL(usbip_port_write(port, "abc", 3, 0), 3);
+    CU_ASSERT_TRUE(run_until("out", 1));
+    scripted_lock(server);
+    server->holds_out = false;
+    scripted_disconnect(server);
+    scripted_unlock(server);
+    CU_ASSERT_EQUAL(usbip_port_drain(port, PATIENCE_MS), USBIP_ERROR_DISCONNECTED);
+    CU_ASSERT_EQUAL(usbip_port_write_all(port, "abc", 3, PATIENCE_MS), 3);
+    CU_ASSERT_EQUAL(usbip_port_restore_count(port), 1);
+    stop();
+}
+
+static void test_setting_while_restoring(void)
+{
+    start_and_open(scripted_server_new(), "1-1");
+    disconnect();
+    CU_ASSERT_TRUE(run_until("end", 1));
+    while (usbip_port_state(port) == USBIP_PORT_OPEN)
+        usbip_port_process(port);
+    CU_ASSERT_EQUAL(usbip_port_state(port), USBIP_PORT_RESTORING);
+    CU_ASSERT_EQUAL(usbip_port_set_control_lines(port, 0, PATIENCE_MS), 0);
+    CU_ASSERT_EQUAL(usbip_port_state(port), USBIP_PORT_OPEN);
+    CU_ASSERT_EQUAL(count("control 21 22 00 00"), 1);
+    stop();
+}
+
+int main(void)
+{
+    CU_TestInfo opening[] = {
+        {"CDC-ACM", test_open_cdc_acm},
+        {"FTDI", test_open_ftdi},
+        {"other settings", test_open_with_other_settings},
+        {"unsupported line coding", test_open_unsupported_line_coding},
+        {"no strings, no line coding", test_open_without_strings_and_line_coding},
+        {"event loop", test_open_in_event_loop},
+        {"which device", test_open_chooses},
+        {"refused", test_open_refused},
+        {"time-out", test_open_times_out},
+        {"all", test_open_all},
+        CU_TEST_INFO_NULL,
+    };
+    CU_TestInfo data[] = {
+        {"write and read", test_write_and_read},
+        {"every IN transfer is queued again", test_every_in_transfer_is_queued_again},
+        {"read_all", test_read_all},
+        {"read_until", test_read_until},
+        {"read_line", test_read_line},
+        {"FTDI status is stripped", test_ftdi_status_is_stripped},
+        {"notification", test_notification},
+        {"IN data has the order of submits", test_in_data_has_the_order_of_submits},
+        {"receive buffer is bounded", test_receive_buffer_is_bounded},
+        {"large write", test_large_write},
+        {"write window", test_write_window},
+        CU_TEST_INFO_NULL,
+    };
+    CU_TestInfo errors[] = {
+        {"IN stall is cleared", test_in_stall_is_cleared},
+        {"IN stall without end", test_in_stall_without_end},
+        {"IN errors are retried", test_in_errors_are_retried},
+        {"OUT stall is cleared", test_out_stall_is_cleared_and_sent_again},
+        {"OUT stall without end", test_out_stall_without_end},
+        {"OUT short", test_out_short},
+        {"empty transfers are held back", test_empty_transfers_are_held_back},
+        {"settings", test_settings_of_an_open_port},
+        {"unconfirmed setting", test_unconfirmed_setting},
+        {"close", test_close},
+        {"close of a silent device", test_close_of_a_silent_device},
+        CU_TEST_INFO_NULL,
+    };
+    CU_TestInfo restore[] = {
+        {"restore", test_restore},
+        {"busy device", test_restore_of_a_busy_device},
+        {"another busid", test_restore_at_another_busid},
+        {"another device", test_restore_refuses_another_device},
+        {"off", test_no_restore},
+        {"unconfirmed write is told once", test_unconfirmed_write_is_told_once},
+        {"setting while restoring", test_setting_while_restoring},
+        CU_TEST_INFO_NULL,
+    };
+    CU_SuiteInfo suites[] = {
+        {"port: opening", NULL, NULL, NULL, NULL, opening},
+        {"port: data", NULL, NULL, NULL, NULL, data},
+        {"port: errors, settings, closing", NULL, NULL, NULL, NULL, errors},
+        {"port: restore", NULL, NULL, NULL, NULL, restore},
+        CU_SUITE_INFO_NULL,
+    };
+    unsigned failures;
+
+    if (CU_initialize_registry() != CUE_SUCCESS || CU_register_suites(suites) != CUE_SUCCESS)
+        return 2;
+    CU_basic_set_mode(CU_BRM_VERBOSE);
+    CU_basic_run_tests();
+    failures = CU_get_number_of_failures();
+    CU_cleanup_registry();
+    return failures == 0 ? 0 : 1;
+}
