@@ -334,9 +334,7 @@ static int run_tty(const char *device, char **steps)
 
 static int run_echo(const char *device)
 {
-    /* The guest's only program on a terminal may get it as its controlling one: a hang-up is no
-     * signal. */
-    signal(SIGHUP, SIG_IGN);
+    bool told = false;
     for (;;) {
         int fd = open(device, O_RDWR | O_NOCTTY);
         if (fd < 0)
@@ -346,6 +344,11 @@ static int run_echo(const char *device)
         if (ioctl(fd, TCGETS2, &termios) == 0) {
             make_raw(&termios);
             ioctl(fd, TCSETS2, &termios);
+            if (!told) {
+                puts("open");
+                fflush(stdout);
+                told = true;
+            }
             unsigned char buffer[4096];
             ssize_t count;
             while ((count = read(fd, buffer, sizeof buffer)) > 0) {

@@ -5,3 +5,4 @@
 modprobe -a uhci_hcd usbip_host
 serve_usbip 1-1
 meet serving
+meet ready
