@@ -7,6 +7,8 @@
 #include "client/connection.h"
 
 #include <CUnit/Basic.h>
+#include <fcntl.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
@@ -21,7 +23,7 @@
 
 enum {
     PATIENCE_MS = 20000, /* only a broken test waits for so long */
-    MAX_STEPS = 16,
+    MAX_STEPS = 64,
     SCRIPT_SIZE = 16384,
     BULK_SIZE = 16384,
 };
@@ -267,7 +269,7 @@ static void on_done(struct usbip_transfer *transfer)
     client.done++;
 }
 
-static int connect_to(const char *address)
+static int connect_within(const char *address, uint32_t timeout_ms)
 {
     static const struct usbip_host_session_events events = {.imported = on_imported,
                                                             .refused = on_refused};
@@ -275,8 +277,13 @@ static int connect_to(const char *address)
     client.session = usbip_host_session_new(&events, NULL);
     CU_ASSERT_PTR_NOT_NULL_FATAL(client.session);
     CU_ASSERT_EQUAL(usbip_host_session_request_import(client.session, "1-1"), 0);
-    return usbip_connection_start(&client.connection, address, client.session, PATIENCE_MS,
+    return usbip_connection_start(&client.connection, address, client.session, timeout_ms,
                                   client.error_text);
+}
+
+static int connect_to(const char *address)
+{
+    return connect_within(address, PATIENCE_MS);
 }
 
 /* Runs the connection until the counter is that high, or it ends. Returns 0 or its error. */
@@ -396,17 +403,113 @@ static void test_C017_ipv6(void)
     disconnect();
 }
 
+/*
+ * The linker puts this in place of getaddrinfo(), for a host with two addresses: nobody listens on
+ * the first. Other names are looked up as ever.
+ */
+int __real_getaddrinfo(const char *host, const char *service, const struct addrinfo *hints,
+                       struct addrinfo **result);
+int __wrap_getaddrinfo(const char *host, const char *service, const struct addrinfo *hints,
+                       struct addrinfo **result);
+
+int __wrap_getaddrinfo(const char *host, const char *service, const struct addrinfo *hints,
+                       struct addrinfo **result)
+{
+    if (strcmp(host, "two-addresses") != 0) {
+        return __real_getaddrinfo(host, service, hints, result);
+    }
+    int error = __real_getaddrinfo("127.0.0.2", service, hints, result);
+    return error != 0 ? error
+                      : __real_getaddrinfo("127.0.0.1", service, hints, &(*result)->ai_next);
+}
+
 static void test_C017_all_addresses_are_tried(void)
 {
     CU_ASSERT_FATAL(bind_server(false));
     add_import_reply(USBIP_IMPORT_REPLY_SIZE);
     add_step(STEP_WAIT_FOR_END, 0);
     run_server();
-    /* On most systems ::1 comes first here, where nobody listens. */
     char address[64];
-    snprintf(address, sizeof address, "localhost%s", strrchr(server.address, ':'));
+    snprintf(address, sizeof address, "two-addresses%s", strrchr(server.address, ':'));
     CU_ASSERT_EQUAL_FATAL(connect_to(address), 0);
     CU_ASSERT_EQUAL(run_until(&client.imports, 1), 0);
+    disconnect();
+}
+
+enum { FILLERS = 8 };
+
+/* Connections that nobody accepts fill the listener's queue: the next one gets no answer. */
+static void fill_queue(int fillers[FILLERS])
+{
+    CU_ASSERT_FATAL(bind_server(false));
+    CU_ASSERT_FATAL(listen(server.listener, 0) == 0);
+    struct sockaddr_in address;
+    socklen_t size = sizeof address;
+    CU_ASSERT_FATAL(getsockname(server.listener, (struct sockaddr *)&address, &size) == 0);
+    for (unsigned i = 0; i < FILLERS; i++) {
+        fillers[i] = socket(AF_INET, SOCK_STREAM, 0);
+        CU_ASSERT_FATAL(fillers[i] != -1 && fcntl(fillers[i], F_SETFL, O_NONBLOCK) == 0);
+        connect(fillers[i], (struct sockaddr *)&address, size);
+    }
+}
+
+static void close_fillers(const int fillers[FILLERS])
+{
+    for (unsigned i = 0; i < FILLERS; i++) {
+        close(fillers[i]);
+    }
+}
+
+static void test_C017_no_answer(void)
+{
+    int fillers[FILLERS];
+    fill_queue(fillers);
+    uint64_t before_ms = usbip_now_ms();
+    CU_ASSERT_EQUAL_FATAL(connect_within(server.address, 50), 0);
+    CU_ASSERT_EQUAL(usbip_connection_events(client.connection), USBIP_EVENT_WRITE);
+    CU_ASSERT(usbip_connection_deadline_ms(client.connection) >= before_ms + 50);
+    CU_ASSERT_EQUAL(run_to_the_end(), USBIP_ERROR_CONNECT);
+    CU_ASSERT(usbip_now_ms() >= before_ms + 50);
+    CU_ASSERT(connection_says("no answer within 50 ms"));
+    close_fillers(fillers);
+    disconnect();
+}
+
+static void test_owner_gives_up_connecting(void)
+{
+    int fillers[FILLERS];
+    fill_queue(fillers);
+    CU_ASSERT_EQUAL_FATAL(connect_to(server.address), 0);
+    CU_ASSERT_EQUAL(usbip_connection_process(client.connection), 0);
+    CU_ASSERT(!usbip_connection_is_established(client.connection));
+    usbip_host_session_fail(client.session, USBIP_ERROR_TIMEOUT, "no more time");
+    CU_ASSERT_EQUAL(usbip_connection_process(client.connection), USBIP_ERROR_TIMEOUT);
+    CU_ASSERT_EQUAL(usbip_connection_fd(client.connection), -1);
+    close_fillers(fillers);
+    disconnect();
+}
+
+static int option_of(int level, int option)
+{
+    int value = -1;
+    socklen_t size = sizeof value;
+    getsockopt(usbip_connection_fd(client.connection), level, option, &value, &size);
+    return value;
+}
+
+static void test_C059_dead_peers_are_noticed(void)
+{
+    CU_ASSERT_FATAL(bind_server(false));
+    add_import_reply(USBIP_IMPORT_REPLY_SIZE);
+    add_step(STEP_WAIT_FOR_END, 0);
+    run_server();
+    import_device();
+    CU_ASSERT_EQUAL(option_of(IPPROTO_TCP, TCP_NODELAY), 1);
+    CU_ASSERT_EQUAL(option_of(SOL_SOCKET, SO_KEEPALIVE), 1);
+    CU_ASSERT_EQUAL(option_of(IPPROTO_TCP, TCP_KEEPIDLE), 10);
+    CU_ASSERT_EQUAL(option_of(IPPROTO_TCP, TCP_KEEPINTVL), 1);
+    CU_ASSERT_EQUAL(option_of(IPPROTO_TCP, TCP_KEEPCNT), 5);
+    CU_ASSERT_EQUAL(option_of(IPPROTO_TCP, TCP_USER_TIMEOUT), 20000);
     disconnect();
 }
 
@@ -635,6 +738,35 @@ static void test_device_list(void)
     }
 }
 
+static void test_long_device_list(void)
+{
+    enum { COUNT = 40 };
+    uint8_t header[USBIP_DEVLIST_REPLY_HEADER_SIZE];
+    CU_ASSERT_FATAL(bind_server(false));
+    add_step(STEP_RECEIVE, USBIP_OP_COMMON_SIZE);
+    usbip_encode_op_common(
+        header, &(struct usbip_op_common){.version = USBIP_VERSION, .code = OP_REP_DEVLIST});
+    usbip_store_be32(header + USBIP_OP_COMMON_SIZE, COUNT);
+    add_send(STEP_SEND, header, sizeof header);
+    for (unsigned i = 0; i < COUNT; i++) {
+        uint8_t record[USBIP_DEVICE_RECORD_SIZE];
+        struct usbip_device_record device = a_record("1-1");
+        device.idProduct = (uint16_t)i;
+        usbip_encode_device_record(record, &device);
+        add_send(STEP_SEND, record, sizeof record);
+    }
+    run_server();
+    struct usbip_device_list list;
+    char error_text[USBIP_ERROR_TEXT_SIZE];
+    CU_ASSERT_EQUAL_FATAL(usbip_list_devices(server.address, PATIENCE_MS, &list, error_text),
+                          COUNT);
+    for (unsigned i = 0; i < COUNT; i++) {
+        CU_ASSERT_EQUAL(list.devices[i].record.idProduct, i);
+    }
+    usbip_device_list_free(&list);
+    stop_server();
+}
+
 static int list_error(struct usbip_device_list *list, char *error_text, uint32_t timeout_ms)
 {
     run_server();
@@ -721,6 +853,9 @@ int main(void)
         TEST(test_C017_refused),
         TEST(test_C017_ipv6),
         TEST(test_C017_all_addresses_are_tried),
+        TEST(test_C017_no_answer),
+        TEST(test_owner_gives_up_connecting),
+        TEST(test_C059_dead_peers_are_noticed),
         TEST(test_import_request_is_sent),
         TEST(test_import_refused),
         TEST(test_C009_truncated_import),
@@ -731,6 +866,7 @@ int main(void)
         TEST(test_owner_ends_the_session),
         TEST(test_C056_server_that_does_not_read),
         TEST(test_device_list),
+        TEST(test_long_device_list),
         TEST(test_C013_device_lists_that_lie),
         TEST(test_C013_device_list_cut_off),
         TEST(test_device_list_of_a_silent_server),

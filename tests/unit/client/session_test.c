@@ -657,6 +657,8 @@ static void test_C016_devlist_stops_at_ndev(void)
     usbip_host_session_fail(server.session, USBIP_ERROR_DISCONNECTED, "closed");
     CU_ASSERT_EQUAL(usbip_host_session_error(server.session), 0);
     CU_ASSERT_STRING_EQUAL(usbip_host_session_error_text(server.session), "");
+    /* One request per connection. */
+    CU_ASSERT_EQUAL(usbip_host_session_request_import(server.session, "1-1"), USBIP_ERROR_ARGUMENT);
     finish();
 }
 
