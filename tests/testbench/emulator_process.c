@@ -79,8 +79,9 @@ static void run_emulator(const char *program, char *const *scripts, int script_c
     for (int i = 0; i < script_count; i++)
         arguments[count++] = scripts[i];
     dup2(output, STDOUT_FILENO);
+    dup2(output, STDERR_FILENO);
     execv(program, arguments);
-    fprintf(stderr, "testbench: cannot start %s: %s\n", program, strerror(errno));
+    fprintf(stderr, "cannot start %s: %s\n", program, strerror(errno));
     _exit(127);
 }
 

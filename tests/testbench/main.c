@@ -197,7 +197,7 @@ static void check_refused(struct bench *bench, const char *device, int expected,
     struct usbip_port *port = usbip_port_new(bench->emulator.address, device);
     int result = port ? usbip_port_open(port, TIMEOUT_MS) : USBIP_ERROR_MEMORY;
     report_check(&bench->report, result == expected, what, "%s",
-                 result < 0 && port ? usbip_port_error_text(port) : "it was opened");
+                 result < 0 ? usbip_error_name(result) : "it was opened");
     usbip_port_free(port);
 }
 
@@ -243,8 +243,7 @@ static void check_answer(struct bench *bench, struct usbip_port *port, const cha
         if (result > 0)
             snprintf(answer, sizeof answer, "%s", line);
     }
-    report_check(&bench->report, result >= 0, what, "%s%s",
-                 result < 0 ? usbip_port_error_text(port) : "", "");
+    check_result(bench, port, result, what);
 }
 
 static void bench_modem(struct bench *bench)
