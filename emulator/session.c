@@ -8,7 +8,7 @@
 #include "protocol/buffer.h"
 #include "protocol/bytes.h"
 
-enum { PEER_SIZE = 80 };
+enum { PEER_SIZE = 80, COMMAND_SIZE = 4 };
 
 struct usbip_device_session {
     struct usbip_bus *bus;
@@ -208,12 +208,21 @@ static int64_t payload_size(struct usbip_device_session *session, const struct u
 
 static int64_t urb_size(struct usbip_device_session *session, const uint8_t *bytes, size_t have)
 {
+    if (have < COMMAND_SIZE)
+        return COMMAND_SIZE;
+    /* At once, without waiting for the rest: an operation in its place is shorter than a header. */
+    uint32_t command = usbip_load_be32(bytes);
+    if (command != USBIP_CMD_SUBMIT && command != USBIP_CMD_UNLINK) {
+        usbip_log(&session->bus->log, USBIP_LOG_ERROR,
+                  "%s: %s: PDU with command 0x%08" PRIx32
+                  " is not CMD_SUBMIT or CMD_UNLINK; connection closed",
+                  session->peer, subject(session), command);
+        return end(session);
+    }
     if (have < USBIP_HEADER_SIZE)
         return USBIP_HEADER_SIZE;
     struct usbip_header *header = &session->header;
-    if (usbip_decode_header(bytes, header) < 0 ||
-        (header->command != USBIP_CMD_SUBMIT && header->command != USBIP_CMD_UNLINK))
-        return reject_header(session, header, "not CMD_SUBMIT or CMD_UNLINK");
+    usbip_decode_header(bytes, header);
     if (header->devid != session->devid)
         return reject_header(session, header, "devid is not that of the imported device");
     if (header->command == USBIP_CMD_UNLINK)
@@ -226,6 +235,8 @@ static int unlink_urb(struct usbip_device_session *session)
 {
     const struct usbip_header *request = &session->header;
     bool waited = usbip_device_unlink(session->device, request->cmd_unlink.unlink_seqnum);
+    if (session->over)
+        return -1;
     struct usbip_header reply = {
         .command = USBIP_RET_UNLINK,
         .seqnum = request->seqnum,
@@ -241,7 +252,7 @@ static int urb_pdu(struct usbip_device_session *session, const uint8_t *pdu)
     if (session->header.command == USBIP_CMD_UNLINK)
         return unlink_urb(session);
     usbip_device_submit(session->device, &session->header, pdu + USBIP_HEADER_SIZE);
-    return session->over ? -1 : 0;
+    return 0;
 }
 
 void usbip_device_session_complete(struct usbip_device_session *session,
@@ -291,10 +302,11 @@ static int64_t pdu_size(void *context, const uint8_t *bytes, size_t have)
 static int pdu(void *context, const uint8_t *bytes, size_t size)
 {
     struct usbip_device_session *session = context;
-    if (session->device)
-        return urb_pdu(session, bytes);
-    return size == USBIP_IMPORT_REQUEST_SIZE ? reply_import(session, bytes)
-                                             : reply_devlist(session);
+    int result = session->device                     ? urb_pdu(session, bytes)
+                 : size == USBIP_IMPORT_REQUEST_SIZE ? reply_import(session, bytes)
+                                                     : reply_devlist(session);
+    /* The behaviour may have unplugged the device meanwhile. */
+    return session->over ? -1 : result;
 }
 
 static const struct usbip_framing framing = {pdu_size, pdu};
