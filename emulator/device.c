@@ -132,6 +132,16 @@ void usbip_device_submit(struct usbip_device *device, const struct usbip_header 
         refuse(device, header, -USBIP_ENOENT);
         return;
     }
+    if (endpoint->type == USB_ENDPOINT_XFER_ISOC) {
+        /* The reply to one with packets would have to describe each of them. */
+        struct usbip_header without_packets = *header;
+        without_packets.cmd_submit.number_of_packets = 0;
+        usbip_log(device->log, USBIP_LOG_ERROR,
+                  "%s: URB %u for endpoint %u %s: isochronous transfers are not supported",
+                  device->name, header->seqnum, header->ep, in ? "IN" : "OUT");
+        refuse(device, &without_packets, -USBIP_EINVAL);
+        return;
+    }
     if (endpoint->halted) {
         refuse(device, header, -USBIP_EPIPE);
         return;
@@ -192,7 +202,11 @@ void usbip_device_resume(struct usbip_device *device)
 
 struct usbip_urb *usbip_device_next_urb(struct usbip_device *device, uint8_t endpoint)
 {
-    const struct endpoint *queue = &device->endpoints[usbip_endpoint_index(endpoint)];
+    unsigned index = usbip_endpoint_index(endpoint);
+    const struct endpoint *queue = &device->endpoints[index];
+    /* A request under way: who answers it would not be asked again when there is room. */
+    if (index == 0 && device->control)
+        return device->control;
     if (!queue->first || queue->halted || !usbip_device_session_has_room(device->session))
         return NULL;
     return queue->first;
@@ -391,6 +405,36 @@ static bool check_descriptor(const struct usbip_device *device, char error_text[
     return true;
 }
 
+/* An address stands for one endpoint: alternate settings of one interface may share it. */
+static bool check_endpoints(const struct usbip_configuration *table,
+                            char error_text[ERROR_TEXT_SIZE])
+{
+    const struct usbip_altsetting *owners[ENDPOINT_COUNT] = {NULL};
+    for (unsigned i = 0; i < table->altsetting_count; i++) {
+        const struct usbip_altsetting *setting = &table->altsettings[i];
+        for (unsigned j = 0; j < setting->endpoint_count; j++) {
+            uint8_t address = table->endpoints[setting->first_endpoint + j].bEndpointAddress;
+            if ((address & ~(USB_DIR_IN | 0x0f)) != 0 || (address & 0x0f) == 0) {
+                snprintf(error_text, ERROR_TEXT_SIZE,
+                         "bEndpointAddress 0x%02x is not a number from 1 to 15 and a direction",
+                         address);
+                return false;
+            }
+            const struct usbip_altsetting **owner = &owners[usbip_endpoint_index(address)];
+            if (*owner == setting || (*owner && (*owner)->descriptor.bInterfaceNumber !=
+                                                    setting->descriptor.bInterfaceNumber)) {
+                snprintf(error_text, ERROR_TEXT_SIZE,
+                         "endpoint 0x%02x is there twice, in interfaces %u and %u", address,
+                         (*owner)->descriptor.bInterfaceNumber,
+                         setting->descriptor.bInterfaceNumber);
+                return false;
+            }
+            *owner = setting;
+        }
+    }
+    return true;
+}
+
 static bool check_configuration(struct usbip_device *device, char error_text[ERROR_TEXT_SIZE])
 {
     device->configuration = malloc(sizeof *device->configuration);
@@ -411,7 +455,7 @@ static bool check_configuration(struct usbip_device *device, char error_text[ERR
                  d->wTotalLength, d->bConfigurationValue, device->configuration_size);
         return false;
     }
-    return true;
+    return check_endpoints(device->configuration, error_text);
 }
 
 /* Descriptors first, then the function, which looks at them. */
