@@ -36,8 +36,9 @@ uint64_t usbip_now_ms(void);
 
 /*
  * Resolves host ("name", "name:port", "1.2.3.4:port", "[::1]:port"; port 3240 when left out) and
- * starts to connect; all addresses are tried in turn. Name resolution may block. The session must be
- * new; its request may be made at once. The connection owns the session from now on, also on error.
+ * starts to connect; all addresses are tried in turn, each for its share of connect_timeout_ms. Name
+ * resolution may block. The session must be new; its request may be made at once. The connection
+ * owns the session from now on, also on error: *connection is NULL then and the session freed.
  * Returns 0 or a negative error, with its words in error_text.
  */
 int usbip_connection_start(struct usbip_connection **connection, const char *host,
@@ -57,7 +58,8 @@ uint64_t usbip_connection_deadline_ms(const struct usbip_connection *connection)
 /*
  * Does all that can be done without blocking: connects, reads, runs the session, writes. Safe to
  * call at any time. Returns 0, or the negative error that ended the connection; its words are those
- * of usbip_connection_error_text().
+ * of usbip_connection_error_text(). A server that closes after a complete device list is no error;
+ * the descriptor is -1 then.
  */
 int usbip_connection_process(struct usbip_connection *connection);
 
@@ -107,8 +109,9 @@ struct usbip_device_match {
 };
 
 /*
- * "1-1", "0403:6001" or "0403:6001:A50285BI" (hexadecimal ids, then iSerialNumber's text). Returns 0
- * or USBIP_ERROR_ARGUMENT.
+ * "1-1", "0403:6001" or "0403:6001:A50285BI" (four hexadecimal digits each, then iSerialNumber's
+ * text, which may have colons). A busid has letters, digits and "-._". Returns 0, or
+ * USBIP_ERROR_ARGUMENT with a match that is all zero.
  */
 int usbip_device_match_parse(const char *text, struct usbip_device_match *match);
 /* Whether a listed device fits, as far as the list tells (the serial number is not in it). */

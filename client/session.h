@@ -2,8 +2,8 @@
  * Host session: the client's side of one USB/IP connection, without any I/O.
  *
  * The session is fed the bytes that come from the server and asked for the bytes to send; time is
- * an argument. It owns no socket, clock or thread, so the same engine runs over TCP, in a simulation
- * and under a fuzzer. It is used by one thread at a time.
+ * an argument. It owns no socket, clock or thread, so the same engine runs over TCP, in a
+ * simulation and under a fuzzer. It is used by one thread at a time.
  *
  * Life: start with one request (devlist or import); after an import has succeeded transfers may be
  * submitted. Every submitted transfer ends exactly once, by a call of its `done`.
