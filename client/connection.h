@@ -36,9 +36,10 @@ uint64_t usbip_now_ms(void);
 
 /*
  * Resolves host ("name", "name:port", "1.2.3.4:port", "[::1]:port"; port 3240 when left out) and
- * starts to connect; all addresses are tried in turn, each for its share of connect_timeout_ms. Name
- * resolution may block. The session must be new; its request may be made at once. The connection
- * owns the session from now on, also on error: *connection is NULL then and the session freed.
+ * starts to connect; all addresses are tried in turn, each for its share of connect_timeout_ms.
+ * Name resolution may block. The session must be new; its request may be made at once. The
+ * connection owns the session from now on, also on error: *connection is NULL then and the session
+ * freed.
  * Returns 0 or a negative error, with its words in error_text.
  */
 int usbip_connection_start(struct usbip_connection **connection, const char *host,
