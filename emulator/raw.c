@@ -96,26 +96,46 @@ static void in(struct usbip_function *function, uint8_t endpoint)
 {
     struct raw *raw = raw_of(function);
     const struct usbip_behaviour *behaviour = usbip_device_behaviour(function->device);
+    const struct endpoint *queue = &function->device->endpoints[usbip_endpoint_index(endpoint)];
     send_messages(raw, endpoint);
-    if (behaviour->ops->in && usbip_device_next_urb(function->device, endpoint))
+    struct usbip_urb *urb;
+    while (behaviour->ops->in &&
+           (urb = usbip_device_next_urb(function->device, endpoint)) != NULL) {
         behaviour->ops->in(behaviour->context, endpoint);
+        if (queue->first == urb)
+            return; /* it has nothing yet */
+    }
 }
 
 static void out(struct usbip_function *function, uint8_t endpoint)
 {
     const struct usbip_behaviour *behaviour = usbip_device_behaviour(function->device);
+    const struct endpoint *queue = &function->device->endpoints[usbip_endpoint_index(endpoint)];
     struct usbip_urb *urb;
     while ((urb = usbip_device_next_urb(function->device, endpoint)) != NULL) {
-        if (!behaviour->ops->out || !behaviour->ops->out(behaviour->context, endpoint, urb))
+        if (behaviour->ops->out && behaviour->ops->out(behaviour->context, endpoint, urb))
+            continue;
+        /* The behaviour may have halted the endpoint, which ended the URB. */
+        if (queue->first == urb)
             usbip_urb_complete(urb, 0, urb->length);
     }
+}
+
+static bool is_in_endpoint(const struct usbip_device *device, uint8_t endpoint)
+{
+    const struct usbip_configuration *configuration = usbip_device_configuration(device);
+    for (unsigned i = 0; i < configuration->endpoint_count; i++) {
+        if (configuration->endpoints[i].bEndpointAddress == endpoint)
+            return endpoint & USB_DIR_IN;
+    }
+    return false;
 }
 
 static bool send(struct usbip_function *function, uint8_t endpoint, const uint8_t *data,
                  size_t size)
 {
     struct raw *raw = raw_of(function);
-    if (usbip_endpoint_index(endpoint) == 0 || !(endpoint & USB_DIR_IN) ||
+    if (!is_in_endpoint(function->device, endpoint) ||
         sizeof(struct message) + size > USBIP_FIFO_SIZE - raw->kept)
         return false;
     struct message *message = malloc(sizeof *message + size);
