@@ -148,10 +148,12 @@ static void latency_passed(struct usbip_timer *timer)
 {
     struct ftdi *ftdi = timer->user;
     struct usbip_urb *urb = usbip_device_next_urb(ftdi->function.device, ftdi->in_endpoint);
+    bool had_data = ftdi->serial.fifo.size > 0;
     if (urb)
         send_transfer(ftdi, urb);
     pump(ftdi);
-    usbip_serial_drained(&ftdi->serial);
+    if (had_data)
+        usbip_serial_drained(&ftdi->serial);
 }
 
 static void in(struct usbip_function *function, uint8_t endpoint)
@@ -210,11 +212,10 @@ static void set_modem_state(struct usbip_function *function, unsigned modem)
 
 static void reset_sio(struct ftdi *ftdi)
 {
-    usbip_fifo_clear(&ftdi->serial.fifo);
     ftdi->event_char = DEFAULT_EVENT_CHAR;
     if (ftdi->serial.lines)
         usbip_serial_set_lines(&ftdi->serial, 0);
-    usbip_serial_drained(&ftdi->serial);
+    usbip_serial_purge(&ftdi->serial);
 }
 
 static void sio_reset(struct ftdi *ftdi, struct usbip_urb *urb)
@@ -224,8 +225,7 @@ static void sio_reset(struct ftdi *ftdi, struct usbip_urb *urb)
         reset_sio(ftdi);
         break;
     case FTDI_SIO_RESET_PURGE_UART_TO_HOST:
-        usbip_fifo_clear(&ftdi->serial.fifo);
-        usbip_serial_drained(&ftdi->serial);
+        usbip_serial_purge(&ftdi->serial);
         break;
     case FTDI_SIO_RESET_PURGE_HOST_TO_UART: /* never holds anything back */
         break;
@@ -233,7 +233,7 @@ static void sio_reset(struct ftdi *ftdi, struct usbip_urb *urb)
         usbip_urb_stall(urb);
         return;
     }
-    usbip_urb_complete(urb, 0, 0);
+    usbip_urb_complete(urb, 0, urb->length);
 }
 
 static void modem_ctrl(struct ftdi *ftdi, uint16_t wValue)
@@ -270,7 +270,7 @@ static void set_data(struct ftdi *ftdi, struct usbip_urb *urb)
     ftdi->breaking = breaking;
     if (break_changes)
         usbip_serial_send_break(&ftdi->serial, breaking ? USBIP_BREAK_START : USBIP_BREAK_STOP);
-    usbip_urb_complete(urb, 0, 0);
+    usbip_urb_complete(urb, 0, urb->length);
 }
 
 /*
@@ -300,7 +300,7 @@ static void set_baud_rate(struct ftdi *ftdi, struct usbip_urb *urb)
         return;
     }
     usbip_serial_set_coding(&ftdi->serial, &coding);
-    usbip_urb_complete(urb, 0, 0);
+    usbip_urb_complete(urb, 0, urb->length);
 }
 
 static void vendor_out(struct ftdi *ftdi, struct usbip_urb *urb)
@@ -325,6 +325,9 @@ static void vendor_out(struct ftdi *ftdi, struct usbip_urb *urb)
             return;
         }
         ftdi->latency_ms = setup->wValue & 0xff;
+        /* From now on, not from the next transfer on: 255 ms may be left of the old period. */
+        usbip_timer_cancel(usbip_device_scheduler(ftdi->function.device), &ftdi->latency_timer);
+        pump(ftdi);
         break;
     case FTDI_SIO_SET_EVENT_CHAR:
         ftdi->event_char = setup->wValue;
@@ -343,7 +346,7 @@ static void vendor_out(struct ftdi *ftdi, struct usbip_urb *urb)
         usbip_urb_stall(urb);
         return;
     }
-    usbip_urb_complete(urb, 0, 0);
+    usbip_urb_complete(urb, 0, urb->length);
 }
 
 static void vendor_in(struct ftdi *ftdi, struct usbip_urb *urb)

@@ -91,3 +91,11 @@ void usbip_serial_drained(struct usbip_serial *serial)
     if (serial->fifo.size == 0 && behaviour->ops->drained)
         behaviour->ops->drained(behaviour->context);
 }
+
+void usbip_serial_purge(struct usbip_serial *serial)
+{
+    if (serial->fifo.size == 0)
+        return;
+    usbip_fifo_clear(&serial->fifo);
+    usbip_serial_drained(serial);
+}

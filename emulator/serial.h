@@ -33,4 +33,7 @@ void usbip_serial_take_output(struct usbip_serial *serial);
 /* Call when bytes have left the FIFO: OUT URBs may go on, the behaviour learns that it is empty. */
 void usbip_serial_drained(struct usbip_serial *serial);
 
+/* The host has no use for the bytes that wait for it. */
+void usbip_serial_purge(struct usbip_serial *serial);
+
 #endif
