@@ -37,12 +37,13 @@ struct usbip_behaviour_ops {
     /* USBIP_BREAK_STOP, USBIP_BREAK_START, or a duration in ms. */
     void (*send_break)(void *context, unsigned duration_ms);
 
-    /* Bytes that the host has sent. Not called while no more than half of the room to write is
-     * left, so that what answers every byte with a byte or less is never refused; the host then
-     * waits. */
+    /* Bytes that the host has sent, valid until this returns or halts the endpoint. Not called
+     * while less than half of the room to write is left, so that what answers every byte with a
+     * byte or less is never refused; the host then waits. */
     void (*data)(void *context, const uint8_t *data, size_t size);
 
-    /* The host has taken all that was written. */
+    /* The host has taken, or purged, all that had to wait for it. Not called for what
+     * usbip_device_write() got rid of at once. */
     void (*drained)(void *context);
 
     /*

@@ -10,7 +10,7 @@ enum { FULL_SPEED_BULK_PACKET_SIZE = 64 };
 
 static void accept(struct usbip_urb *urb)
 {
-    usbip_urb_complete(urb, 0, 0);
+    usbip_urb_complete(urb, 0, urb->length);
 }
 
 static bool interface_exists(const struct usbip_device *device, uint16_t wIndex)
@@ -255,10 +255,12 @@ static bool standard_request(struct usbip_device *device, struct usbip_urb *urb)
         change_feature(device, urb, true);
     } else if (in && setup->bRequest == USB_REQ_GET_DESCRIPTOR && recipient == USB_RECIP_DEVICE) {
         return get_descriptor(device, urb);
-    } else if (in && setup->bRequest == USB_REQ_GET_CONFIGURATION) {
+    } else if (in && setup->bRequest == USB_REQ_GET_CONFIGURATION &&
+               recipient == USB_RECIP_DEVICE) {
         byte = device->bConfigurationValue;
         usbip_urb_complete_with(urb, &byte, 1);
-    } else if (!in && setup->bRequest == USB_REQ_SET_CONFIGURATION) {
+    } else if (!in && setup->bRequest == USB_REQ_SET_CONFIGURATION &&
+               recipient == USB_RECIP_DEVICE) {
         set_configuration(device, urb);
     } else if (in && setup->bRequest == USB_REQ_GET_INTERFACE && recipient == USB_RECIP_INTERFACE &&
                interface_exists(device, setup->wIndex)) {

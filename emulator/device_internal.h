@@ -65,7 +65,7 @@ void usbip_device_control(struct usbip_device *device, struct usbip_urb *urb);
 void usbip_device_shut_down_endpoints(struct usbip_device *device, const uint8_t *endpoints,
                                       size_t count);
 
-/* Ends a halt and lets the function go on. */
+/* Ends a halt. Nothing waits on a halted endpoint, so there is nothing to go on with. */
 void usbip_device_clear_halt(struct usbip_device *device, uint8_t endpoint);
 
 /* Back to the default alternate settings, nothing halted; functions are reset. */

@@ -21,7 +21,8 @@ struct usbip_device_session;
 struct usbip_device_session_events {
     /*
      * There is something new for the owner to do: output to take, or the session is over. Called
-     * once until usbip_device_session_take_output() is called; may come from within any call.
+     * once until usbip_device_session_take_output() is called; may come from within any call, so
+     * it must not call the session.
      */
     void (*wake)(void *context);
 };
