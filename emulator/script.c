@@ -75,11 +75,14 @@ static void look_at_limits(lua_State *L, lua_Debug *debug)
         script->exceeded = true;
     }
     lua_sethook(L, look_at_limits, LUA_MASKCOUNT, 1);
+    luaL_where(L, 0);
     if (script->instructions > USBIP_SCRIPT_MAX_INSTRUCTIONS)
-        luaL_error(L, "the call ran for more than %d instructions: an endless loop?",
-                   USBIP_SCRIPT_MAX_INSTRUCTIONS);
+        lua_pushfstring(L, "the call ran for more than %d instructions: an endless loop?",
+                        USBIP_SCRIPT_MAX_INSTRUCTIONS);
     else
-        luaL_error(L, "the call took more than %d s", USBIP_SCRIPT_MAX_SECONDS);
+        lua_pushfstring(L, "the call took more than %d s", USBIP_SCRIPT_MAX_SECONDS);
+    lua_concat(L, 2);
+    lua_error(L);
 }
 
 void script_enter(struct usbip_script *script)
@@ -510,6 +513,16 @@ static void seed_random(lua_State *L, const struct usbip_script_options *options
     lua_pop(L, 1);
 }
 
+void script_load_file(lua_State *L, const char *path, const char *mode)
+{
+    if (luaL_loadfilex(L, path, mode) == LUA_OK)
+        return;
+    const char *message = lua_tostring(L, -1);
+    if (!strstr(message, path))
+        lua_pushfstring(L, "%s: %s", path, message);
+    lua_error(L);
+}
+
 static int load(lua_State *L)
 {
     const struct usbip_script_options *options = lua_touserdata(L, 1);
@@ -525,8 +538,7 @@ static int load(lua_State *L)
     script_open_device(L);
     script_open_functions(L);
     script_open_dialogue(L);
-    if (luaL_loadfilex(L, script->path, options->unsafe ? NULL : "t") != LUA_OK)
-        return lua_error(L);
+    script_load_file(L, script->path, options->unsafe ? NULL : "t");
     lua_call(L, 0, 0);
     if (!script->described)
         return luaL_error(L, "%s: no device { ... } in it, which says what the device is",

@@ -114,6 +114,9 @@ int script_message_handler(lua_State *L);
 /* Raises an error that names the function unless the device exists. */
 struct usbip_device *script_need_device(lua_State *L, const char *function);
 
+/* Pushes the file as a function, or raises an error that names it. mode is that of Lua's load(). */
+void script_load_file(lua_State *L, const char *path, const char *mode);
+
 /* Argument in ms, from 0 to 2^53 us; at least 1 us, so that time always goes on. */
 uint64_t script_check_ms(lua_State *L, int index, const char *function);
 

@@ -20,8 +20,12 @@ static int call_original(lua_State *L)
 {
     lua_pushvalue(L, lua_upvalueindex(1));
     lua_insert(L, 1);
-    if (lua_pcall(L, lua_gettop(L) - 1, LUA_MULTRET, 0) == LUA_OK)
+    int status = lua_pcall(L, lua_gettop(L) - 1, LUA_MULTRET, 0);
+    if (status == LUA_OK)
         return lua_gettop(L);
+    if (status == LUA_ERRMEM)
+        return luaL_error(L, "out of memory: a script may use %d MiB",
+                          USBIP_SCRIPT_MAX_MEMORY >> 20);
     if (lua_type(L, -1) == LUA_TSTRING) {
         luaL_where(L, 1);
         lua_insert(L, -2);
@@ -99,6 +103,70 @@ static int limited_sort(lua_State *L)
     return 0;
 }
 
+/*
+ * What a message handler does at a limit would run inside of the hook that looks at the limits, and so
+ * without any.
+ */
+static int handle_unless_exceeded(lua_State *L)
+{
+    if (script_of(L)->exceeded)
+        return 1;
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_insert(L, 1);
+    lua_call(L, lua_gettop(L) - 1, 1);
+    return 1;
+}
+
+/* Below the results of the call are the handler and true. */
+static int finish_xpcall(lua_State *L, int status, lua_KContext context)
+{
+    (void)context;
+    if (status == LUA_OK || status == LUA_YIELD)
+        return lua_gettop(L) - 1;
+    lua_pushboolean(L, false);
+    lua_insert(L, -2);
+    return 2;
+}
+
+static int limited_xpcall(lua_State *L)
+{
+    int count = lua_gettop(L) - 2;
+    luaL_checktype(L, 2, LUA_TFUNCTION);
+    lua_pushvalue(L, 2);
+    lua_pushcclosure(L, handle_unless_exceeded, 1);
+    lua_replace(L, 2);
+    lua_pushvalue(L, 1);
+    lua_copy(L, 2, 1);
+    lua_replace(L, 2);
+    lua_pushboolean(L, true);
+    lua_insert(L, 2); /* handler, true, function, arguments */
+    return finish_xpcall(L, lua_pcallk(L, count, LUA_MULTRET, 1, 0, finish_xpcall), 0);
+}
+
+/* coroutine.wrap(), but a coroutine that fails is not closed: at a limit that would have no limit. */
+static int resume_wrapped(lua_State *L)
+{
+    lua_pushvalue(L, lua_upvalueindex(1)); /* coroutine.resume */
+    lua_pushvalue(L, lua_upvalueindex(2));
+    lua_rotate(L, 1, 2);
+    lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
+    if (lua_toboolean(L, 1))
+        return lua_gettop(L) - 1;
+    return lua_error(L);
+}
+
+static int limited_wrap(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TFUNCTION);
+    lua_getglobal(L, LUA_COLIBNAME);
+    lua_getfield(L, -1, "resume");
+    lua_State *thread = lua_newthread(L);
+    lua_pushvalue(L, 1);
+    lua_xmove(L, thread, 1);
+    lua_pushcclosure(L, resume_wrapped, 2);
+    return 1;
+}
+
 static const struct {
     const char *library, *name;
     lua_CFunction limited; /* NULL: taken away */
@@ -108,6 +176,9 @@ static const struct {
     {"_G", "loadfile", NULL},
     {"_G", "setmetatable", limited_setmetatable},
     {"_G", "warn", NULL},
+    {"_G", "xpcall", limited_xpcall},
+    {"coroutine", "close", NULL},
+    {"coroutine", "wrap", limited_wrap},
     {"string", "dump", NULL},
     {"string", "rep", limited_rep},
     {"table", "concat", limited_concat},
@@ -186,8 +257,7 @@ static int require_module(lua_State *L)
             file[i] = '/';
     }
     const char *path = lua_pushfstring(L, "%s%s", script_of(L)->folder, file);
-    if (luaL_loadfilex(L, path, "t") != LUA_OK)
-        return lua_error(L);
+    script_load_file(L, path, "t");
     /* A module that requires itself gets this instead of running for ever. */
     lua_pushvalue(L, 1);
     lua_pushboolean(L, 1);
