@@ -171,7 +171,8 @@ static void listed(void *context, const struct usbip_device_record *record,
     (void)interfaces;
     (void)interface_count;
     port->listed_count++;
-    if (!is_candidate(port, record))
+    /* Without a busid it cannot be asked for. */
+    if (!is_candidate(port, record) || record->busid[0] == '\0')
         return;
     if (port->candidate_count == USBIP_MAX_CANDIDATES) {
         port->candidates_left_out++;

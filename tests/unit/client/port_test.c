@@ -368,6 +368,29 @@ static void test_read_until(void)
     stop();
 }
 
+static void send_line_end(struct scripted_server *scripted, const char *line)
+{
+    if (strncmp(line, "in 82", 5) == 0) {
+        scripted->hook = NULL;
+        scripted_send(scripted, "\n", 1);
+    }
+}
+
+static void test_delimiter_comes_in_two_transfers(void)
+{
+    char data[32];
+
+    start_and_open(scripted_server_new(), "1-1");
+    CU_ASSERT_EQUAL(usbip_port_set_delimiter(port, "\r\n", 2), 0);
+    scripted_lock(server);
+    scripted_send(server, "abcdef\r", 7);
+    server->hook = send_line_end; /* when the first part has been received */
+    scripted_unlock(server);
+    CU_ASSERT_EQUAL(usbip_port_read_line(port, data, sizeof(data), PATIENCE_MS), 6);
+    CU_ASSERT_STRING_EQUAL(data, "abcdef");
+    stop();
+}
+
 static void test_read_line(void)
 {
     char line[8];
@@ -456,6 +479,8 @@ static void test_receive_buffer_is_bounded(void)
             USBIP_RECEIVE_BUFFER_SIZE);
         for (size_t j = 0; j < sizeof(data); j++)
             intact = intact && data[j] == next++;
+        /* The room that a read makes is used at once: an event loop gets no other chance. */
+        CU_ASSERT_TRUE(i > 0 || scripted_wait(server, "in 82", transfers + IN_TRANSFERS));
     }
     CU_ASSERT_TRUE(intact);
     stop();
@@ -806,6 +831,29 @@ static void test_restore_at_another_busid(void)
     stop();
 }
 
+static void test_restore_prefers_the_same_busid(void)
+{
+    char data[4];
+
+    server = scripted_server_new();
+    server->devices[0].import_status = USBIP_ST_DEV_BUSY;
+    server->devices[1] = (struct scripted_device){"1-2", 0x1209, 1, "", 0, false};
+    server->device_count = 2;
+    start(server, "1209:0001");
+    CU_ASSERT_EQUAL(usbip_port_set_control_lines(port, USBIP_LINE_RTS, 0), 0);
+    CU_ASSERT_EQUAL_FATAL(usbip_port_open(port, PATIENCE_MS), 0);
+    scripted_lock(server);
+    server->devices[0].import_status = 0;
+    server->line_count = 0;
+    server->hook = greet;
+    scripted_disconnect(server);
+    scripted_unlock(server);
+    CU_ASSERT_EQUAL(usbip_port_read_all(port, data, 4, PATIENCE_MS), 4);
+    CU_ASSERT_STRING_EQUAL(usbip_port_identity(port)->busid, "1-2");
+    CU_ASSERT_EQUAL(count("import 1-1"), 0);
+    stop();
+}
+
 static void test_restore_refuses_another_device(void)
 {
     static const struct scripted_device others[] = {
@@ -826,6 +874,8 @@ static void test_restore_refuses_another_device(void)
         CU_ASSERT_EQUAL(usbip_port_state(port), USBIP_PORT_CLOSED);
         CU_ASSERT_TRUE(count("list") >= 1);
         CU_ASSERT_EQUAL(count("control 00 09"), 0);
+        /* The list tells the boot loader's ids, so it is left alone. */
+        CU_ASSERT_EQUAL(count("import") > 0, others[i].idProduct == 1);
         CU_ASSERT_EQUAL(usbip_port_restore_count(port), 0);
         CU_ASSERT_PTR_NOT_NULL(strstr(usbip_port_error_text(port), "given up"));
         stop();
@@ -901,6 +951,7 @@ int main(void)
         {"every IN transfer is queued again", test_every_in_transfer_is_queued_again},
         {"read_all", test_read_all},
         {"read_until", test_read_until},
+        {"delimiter comes in two transfers", test_delimiter_comes_in_two_transfers},
         {"read_line", test_read_line},
         {"FTDI status is stripped", test_ftdi_status_is_stripped},
         {"notification", test_notification},
@@ -928,6 +979,7 @@ int main(void)
         {"restore", test_restore},
         {"busy device", test_restore_of_a_busy_device},
         {"another busid", test_restore_at_another_busid},
+        {"same busid first", test_restore_prefers_the_same_busid},
         {"another device", test_restore_refuses_another_device},
         {"off", test_no_restore},
         {"unconfirmed write is told once", test_unconfirmed_write_is_told_once},
