@@ -173,6 +173,7 @@ int main(int argc, char **argv)
     if (!options.has_timeout && options.command != TOOL_LIST)
         options.timeout_ms = options.command == TOOL_SEND ? SEND_TIMEOUT_MS : READ_TIMEOUT_MS;
     status = options.command == TOOL_LIST ? run_list(&options) : run_on_port(&options);
+    free(options.data);
     if (fflush(stdout) != 0 || ferror(stdout))
         return fail("cannot write to standard output");
     return status;

@@ -13,7 +13,7 @@ struct tool_options {
     const char *host;
     const char *device;
     bool sends_input; /* send: standard input, and not data */
-    char *data;       /* of send, escapes replaced; freed by the end of the program */
+    char *data;       /* of send, escapes replaced; main() frees it */
     size_t data_size;
     struct usbip_line_coding line_coding;
     unsigned control_lines;

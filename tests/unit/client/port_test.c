@@ -279,7 +279,7 @@ static void test_open_all(void)
     server->device_count = 4;
     scripted_server_start(server);
     /* The server serves one connection at a time, which is enough for the one that fits. */
-    CU_ASSERT_EQUAL(
+    CU_ASSERT_EQUAL_FATAL(
         usbip_port_open_all(server->address, devices, 3, ports, 8, PATIENCE_MS, error_text), 1);
     CU_ASSERT_STRING_EQUAL(usbip_port_identity(ports[0])->serial_number, "A2");
     CU_ASSERT_EQUAL(count("list"), 1);
@@ -678,6 +678,21 @@ static void test_settings_of_an_open_port(void)
     stop();
 }
 
+static void test_control_requests_are_retried(void)
+{
+    server = scripted_server_new();
+    server->broken_requests = 3;
+    start_and_open(server, "1-1");
+    CU_ASSERT_EQUAL(count("control 21 20"), 4);
+    scripted_lock(server);
+    server->broken_requests = 5;
+    scripted_unlock(server);
+    CU_ASSERT_EQUAL(usbip_port_set_break(port, true, PATIENCE_MS), USBIP_ERROR_TRANSFER);
+    CU_ASSERT_EQUAL(count("control 21 23"), 4);
+    CU_ASSERT_PTR_NOT_NULL(strstr(usbip_port_error_text(port), "EPROTO"));
+    stop();
+}
+
 static void test_unconfirmed_setting(void)
 {
     start_and_open(scripted_server_new(), "1-1");
@@ -970,6 +985,7 @@ int main(void)
         {"OUT short", test_out_short},
         {"empty transfers are held back", test_empty_transfers_are_held_back},
         {"settings", test_settings_of_an_open_port},
+        {"control requests are retried", test_control_requests_are_retried},
         {"unconfirmed setting", test_unconfirmed_setting},
         {"close", test_close},
         {"close of a silent device", test_close_of_a_silent_device},

@@ -310,10 +310,13 @@ static void answer_control(struct scripted_server *server, const struct usbip_he
                            data[i]);
 
     if ((setup.bmRequestType & USB_TYPE_MASK) != USB_TYPE_STANDARD) {
-        bool stalls = server->stall_request != 0 && server->stall_request == setup.bRequest;
+        int32_t status = server->stall_request == setup.bRequest ? -USBIP_EPIPE : 0;
 
-        send_ret(server, header->seqnum, stalls ? -USBIP_EPIPE : 0, stalls ? 0 : (uint32_t)size,
-                 NULL, 0);
+        if (server->broken_requests > 0) {
+            server->broken_requests--;
+            status = -USBIP_EPROTO;
+        }
+        send_ret(server, header->seqnum, status, status == 0 ? (uint32_t)size : 0, NULL, 0);
     } else if (setup.bRequest == USB_REQ_GET_DESCRIPTOR) {
         size_t found =
             make_descriptor(server, (uint8_t)(setup.wValue >> 8), (uint8_t)setup.wValue, reply);

@@ -57,7 +57,8 @@ struct scripted_server {
     uint16_t bcdDevice;
     struct scripted_device devices[SCRIPTED_MAX_DEVICES];
     unsigned device_count;
-    uint8_t stall_request; /* bRequest of a class or vendor request that stalls; 0: none */
+    uint8_t stall_request;    /* bRequest of a class or vendor request that stalls; 0: none */
+    unsigned broken_requests; /* so many class or vendor requests fail with EPROTO */
     bool stall_strings;
     bool answers_nothing;  /* after the import */
     bool holds_out;        /* OUT transfers are not answered */
