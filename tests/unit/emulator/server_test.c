@@ -1,0 +1,683 @@
+/* The server on a loop in a thread of its own, and clients on plain sockets. */
+#include <CUnit/Basic.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <uv.h>
+
+#include "emulator/server.h"
+#include "emulator/session.h"
+#include "protocol/cdc.h"
+
+enum {
+    DEVICES = 2,
+    TIMEOUT_S = 20, /* for what never takes so long */
+    PIECE = 4096,
+    SLOW_PAIRS = 8192, /* 32 MiB each way, more than all buffers together */
+    URB_REPLY = USBIP_HEADER_SIZE,
+};
+
+static uv_loop_t loop;
+static uv_async_t stop_request;
+static pthread_t thread;
+static struct usbip_scheduler scheduler;
+static struct usbip_bus bus;
+static struct usbip_echo echoes[DEVICES];
+static struct usbip_server *server;
+static char bound[USBIP_SERVER_ADDRESS_SIZE], error_text[USBIP_SERVER_ERROR_SIZE];
+static int port;
+
+/* ---- The server's side ---- */
+
+static void add_devices(void)
+{
+    const struct usbip_device_options options = {
+        .descriptor = {.bcdUSB = 0x0200,
+                       .bMaxPacketSize0 = 64,
+                       .idVendor = 0x1209,
+                       .idProduct = 1,
+                       .bNumConfigurations = 1},
+        .speed = USBIP_SPEED_FULL,
+    };
+    for (int i = 0; i < DEVICES; i++) {
+        const struct usbip_behaviour behaviour = {&usbip_echo_ops, &echoes[i]};
+        char text[256];
+        struct usbip_device *device = usbip_device_new(&options, &usbip_function_cdc_acm,
+                                                       &behaviour, &scheduler, &bus.log, text);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(device);
+        CU_ASSERT_EQUAL_FATAL(usbip_bus_add(&bus, device), 0);
+    }
+}
+
+static void on_stop(uv_async_t *handle)
+{
+    usbip_server_close(server);
+    uv_close((uv_handle_t *)handle, NULL);
+}
+
+static void make_server(bool virtual_time)
+{
+    scheduler = (struct usbip_scheduler){0};
+    CU_ASSERT_EQUAL_FATAL(uv_loop_init(&loop), 0);
+    add_devices();
+    server = usbip_server_new(
+        &loop, &(struct usbip_server_options){
+                   .bus = &bus, .scheduler = &scheduler, .virtual_time = virtual_time});
+    CU_ASSERT_PTR_NOT_NULL_FATAL(server);
+}
+
+static void free_server(void)
+{
+    CU_ASSERT_EQUAL(uv_loop_close(&loop), 0);
+    usbip_bus_free(&bus);
+    usbip_scheduler_free(&scheduler);
+}
+
+static void *run_loop(void *unused)
+{
+    (void)unused;
+    uv_run(&loop, UV_RUN_DEFAULT);
+    return NULL;
+}
+
+static void start_server_on(const char *address)
+{
+    make_server(false);
+    port = usbip_server_listen(server, address, bound, error_text);
+    CU_ASSERT_FATAL(port > 0);
+    uv_async_init(&loop, &stop_request, on_stop);
+    CU_ASSERT_EQUAL_FATAL(pthread_create(&thread, NULL, run_loop, NULL), 0);
+}
+
+static void start_server(void)
+{
+    start_server_on("127.0.0.1:0");
+}
+
+static void stop_server(void)
+{
+    uv_async_send(&stop_request);
+    pthread_join(thread, NULL);
+    free_server();
+}
+
+/* ---- A client ---- */
+
+static int connect_client(void)
+{
+    const struct sockaddr_in address = {
+        .sin_family = AF_INET,
+        .sin_port = htons((uint16_t)port),
+        .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+    };
+    const struct timeval timeout = {.tv_sec = TIMEOUT_S};
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    CU_ASSERT_FATAL(fd >= 0);
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout);
+    CU_ASSERT_EQUAL_FATAL(connect(fd, (const struct sockaddr *)&address, sizeof address), 0);
+    return fd;
+}
+
+static void send_all(int fd, const void *data, size_t size)
+{
+    CU_ASSERT_EQUAL_FATAL(send(fd, data, size, MSG_NOSIGNAL), (ssize_t)size);
+}
+
+static void receive_all(int fd, void *data, size_t size)
+{
+    CU_ASSERT_EQUAL_FATAL(recv(fd, data, size, MSG_WAITALL), (ssize_t)size);
+}
+
+/* True when the server has closed the connection, and nothing came before. */
+static bool is_closed(int fd)
+{
+    char byte;
+    return recv(fd, &byte, 1, 0) == 0;
+}
+
+static void request_devlist(int fd)
+{
+    uint8_t request[USBIP_OP_COMMON_SIZE];
+    usbip_encode_op_common(request, &(struct usbip_op_common){USBIP_VERSION, OP_REQ_DEVLIST, 0});
+    send_all(fd, request, sizeof request);
+}
+
+static unsigned receive_devlist(int fd)
+{
+    uint8_t header[USBIP_DEVLIST_REPLY_HEADER_SIZE];
+    receive_all(fd, header, sizeof header);
+    unsigned count = header[11];
+    for (unsigned i = 0; i < count; i++) {
+        uint8_t record[USBIP_DEVICE_RECORD_SIZE + 2 * USBIP_INTERFACE_RECORD_SIZE];
+        receive_all(fd, record, sizeof record);
+    }
+    return count;
+}
+
+static unsigned listed_devices(void)
+{
+    int fd = connect_client();
+    request_devlist(fd);
+    unsigned count = receive_devlist(fd);
+    CU_ASSERT_TRUE(is_closed(fd));
+    close(fd);
+    return count;
+}
+
+static void make_submit(uint8_t bytes[USBIP_HEADER_SIZE], unsigned device, uint32_t seqnum,
+                        uint32_t ep, bool in, uint32_t length)
+{
+    const struct usbip_header header = {
+        .command = USBIP_CMD_SUBMIT,
+        .seqnum = seqnum,
+        .devid = 1 << 16 | device,
+        .direction = in ? USBIP_DIR_IN : USBIP_DIR_OUT,
+        .ep = ep,
+        .cmd_submit.transfer_buffer_length = length,
+    };
+    usbip_encode_header(bytes, &header);
+}
+
+/* Attaches to device 1 or 2 and configures it. Returns -1 when the device is busy. */
+static int try_import(unsigned device)
+{
+    char busid[8];
+    uint8_t bytes[USBIP_IMPORT_REPLY_SIZE];
+    struct usbip_op_common reply;
+    int fd = connect_client();
+    snprintf(busid, sizeof busid, "1-%u", device);
+    usbip_encode_import_request(bytes, busid);
+    send_all(fd, bytes, USBIP_IMPORT_REQUEST_SIZE);
+    receive_all(fd, bytes, USBIP_OP_COMMON_SIZE);
+    usbip_decode_op_common(bytes, &reply);
+    if (reply.status != 0) {
+        CU_ASSERT_EQUAL(reply.status, USBIP_ST_DEV_BUSY);
+        close(fd);
+        return -1;
+    }
+    receive_all(fd, bytes, USBIP_DEVICE_RECORD_SIZE);
+    make_submit(bytes, device, 1, 0, false, 0);
+    usbip_encode_setup(bytes + 40, &(struct usbip_setup){0, USB_REQ_SET_CONFIGURATION, 1, 0, 0});
+    send_all(fd, bytes, USBIP_HEADER_SIZE);
+    receive_all(fd, bytes, URB_REPLY);
+    return fd;
+}
+
+static int import(unsigned device)
+{
+    int fd = try_import(device);
+    CU_ASSERT_FATAL(fd >= 0);
+    return fd;
+}
+
+/* Sends text to the echoing device and compares what comes back. */
+static void exchange(int fd, unsigned device, const char *text)
+{
+    uint8_t bytes[2 * USBIP_HEADER_SIZE + 256];
+    struct usbip_header header;
+    size_t size = strlen(text);
+    make_submit(bytes, device, 2, 1, true, 256);
+    make_submit(bytes + USBIP_HEADER_SIZE, device, 3, 1, false, (uint32_t)size);
+    memcpy(bytes + 2 * USBIP_HEADER_SIZE, text, size);
+    send_all(fd, bytes, 2 * USBIP_HEADER_SIZE + size);
+    for (int i = 0; i < 2; i++) {
+        receive_all(fd, bytes, URB_REPLY);
+        CU_ASSERT_EQUAL_FATAL(usbip_decode_header(bytes, &header), 0);
+        CU_ASSERT_EQUAL(header.ret_submit.status, 0);
+        CU_ASSERT_EQUAL_FATAL(header.ret_submit.actual_length, size);
+        if (header.seqnum == 2) {
+            receive_all(fd, bytes, size);
+            CU_ASSERT_EQUAL(memcmp(bytes, text, size), 0);
+        }
+    }
+}
+
+/* Until the server has seen that the one before is gone. Each attempt is a round trip. */
+static int import_when_free(unsigned device)
+{
+    for (int i = 0; i < 100000; i++) {
+        int fd = try_import(device);
+        if (fd >= 0)
+            return fd;
+    }
+    CU_FAIL_FATAL("the device stays busy");
+    return -1;
+}
+
+/* Closes with a reset. */
+static void reset_client(int fd)
+{
+    const struct linger linger = {.l_onoff = 1, .l_linger = 0};
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
+    close(fd);
+}
+
+/* ---- Tests ---- */
+
+static void test_devlist(void)
+{
+    start_server();
+    CU_ASSERT_EQUAL(listed_devices(), 2);
+    int fd = import(2);
+    CU_ASSERT_EQUAL(listed_devices(), 1);
+    close(fd);
+    stop_server();
+}
+
+static void test_two_clients(void)
+{
+    start_server();
+    int first = import(1), second = import(2);
+    CU_ASSERT_EQUAL(try_import(1), -1);
+    for (int i = 0; i < 100; i++) {
+        exchange(first, 1, "first");
+        exchange(second, 2, "second one");
+    }
+    close(first);
+    exchange(second, 2, "still there");
+    close(second);
+    stop_server();
+}
+
+/* A request that comes byte by byte. */
+static void test_fragments(void)
+{
+    start_server();
+    int fd = connect_client();
+    uint8_t request[USBIP_OP_COMMON_SIZE];
+    usbip_encode_op_common(request, &(struct usbip_op_common){USBIP_VERSION, OP_REQ_DEVLIST, 0});
+    for (size_t i = 0; i < sizeof request; i++)
+        send_all(fd, request + i, 1);
+    CU_ASSERT_EQUAL(receive_devlist(fd), 2);
+    close(fd);
+    stop_server();
+}
+
+static void test_half_close(void)
+{
+    start_server();
+    int fd = connect_client();
+    request_devlist(fd);
+    shutdown(fd, SHUT_WR);
+    CU_ASSERT_EQUAL(receive_devlist(fd), 2);
+    CU_ASSERT_TRUE(is_closed(fd));
+    close(fd);
+    /* An attached client that closes its side gives the device back. */
+    fd = import(1);
+    shutdown(fd, SHUT_WR);
+    CU_ASSERT_TRUE(is_closed(fd));
+    close(import_when_free(1));
+    close(fd);
+    stop_server();
+}
+
+static void test_reset_in_payload(void)
+{
+    start_server();
+    int other = import(2);
+    for (int i = 0; i < 20; i++) {
+        uint8_t bytes[USBIP_HEADER_SIZE + 100];
+        int fd = import_when_free(1);
+        memset(bytes, 0, sizeof bytes);
+        make_submit(bytes, 1, 2, 1, false, 1 << 20);
+        send_all(fd, bytes, sizeof bytes);
+        reset_client(fd);
+        exchange(other, 2, "undisturbed");
+    }
+    int fd = import_when_free(1);
+    exchange(fd, 1, "as new");
+    close(fd);
+    close(other);
+    stop_server();
+}
+
+static void test_protocol_error(void)
+{
+    start_server();
+    int other = import(2), fd = import(1);
+    uint8_t bytes[USBIP_HEADER_SIZE] = {0xff};
+    send_all(fd, bytes, sizeof bytes);
+    CU_ASSERT_TRUE(is_closed(fd));
+    exchange(other, 2, "undisturbed");
+    close(fd);
+    close(import_when_free(1));
+    close(other);
+    stop_server();
+}
+
+/* What has been sent to and received from a client that writes ahead of its reading. */
+struct slow_client {
+    int fd;
+    uint8_t *output, *input;
+    size_t output_size, sent, input_size, received;
+};
+
+static void make_pairs(struct slow_client *client)
+{
+    const size_t pair = 2 * USBIP_HEADER_SIZE + PIECE;
+    client->output_size = client->input_size = SLOW_PAIRS * pair;
+    client->output = malloc(client->output_size);
+    client->input = malloc(client->input_size);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(client->output);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(client->input);
+    for (uint32_t i = 0; i < SLOW_PAIRS; i++) {
+        uint8_t *at = client->output + i * pair;
+        make_submit(at, 1, 2 * i + 2, 1, false, PIECE);
+        memset(at + USBIP_HEADER_SIZE, (int)(i % 251), PIECE);
+        make_submit(at + USBIP_HEADER_SIZE + PIECE, 1, 2 * i + 3, 1, true, PIECE);
+    }
+}
+
+/* Sends as long as the socket takes something within a tenth of a second. */
+static void send_until_blocked(struct slow_client *client)
+{
+    struct pollfd poll_fd = {.fd = client->fd, .events = POLLOUT};
+    while (client->sent < client->output_size && poll(&poll_fd, 1, 100) > 0) {
+        ssize_t size = send(client->fd, client->output + client->sent,
+                            client->output_size - client->sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+        CU_ASSERT_FATAL(size > 0);
+        client->sent += (size_t)size;
+    }
+}
+
+static void finish(struct slow_client *client)
+{
+    struct pollfd poll_fd = {.fd = client->fd};
+    while (client->received < client->input_size) {
+        poll_fd.events = POLLIN;
+        if (client->sent < client->output_size)
+            poll_fd.events |= POLLOUT;
+        CU_ASSERT_FATAL(poll(&poll_fd, 1, TIMEOUT_S * 1000) > 0);
+        if (poll_fd.revents & POLLIN) {
+            ssize_t size = recv(client->fd, client->input + client->received,
+                                client->input_size - client->received, MSG_DONTWAIT);
+            CU_ASSERT_FATAL(size > 0);
+            client->received += (size_t)size;
+        }
+        if (poll_fd.revents & POLLOUT) {
+            ssize_t size = send(client->fd, client->output + client->sent,
+                                client->output_size - client->sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+            CU_ASSERT_FATAL(size > 0);
+            client->sent += (size_t)size;
+        }
+    }
+}
+
+/* Every byte has come back, in order. */
+static bool is_echo(const struct slow_client *client)
+{
+    size_t at = 0, bytes = 0;
+    while (at < client->input_size) {
+        struct usbip_header header;
+        if (usbip_decode_header(client->input + at, &header) < 0 || header.ret_submit.status != 0)
+            return false;
+        at += USBIP_HEADER_SIZE;
+        if (header.seqnum % 2 == 0)
+            continue;
+        for (size_t i = 0; i < header.ret_submit.actual_length; i++, bytes++) {
+            if (client->input[at + i] != bytes / PIECE % 251)
+                return false;
+        }
+        at += header.ret_submit.actual_length;
+    }
+    return bytes == (size_t)SLOW_PAIRS * PIECE;
+}
+
+static void test_slow_reader(void)
+{
+    start_server();
+    struct slow_client client = {.fd = import(1)};
+    int other = import(2);
+    make_pairs(&client);
+    send_until_blocked(&client);
+    /* The server has stopped reading, instead of keeping everything. */
+    CU_ASSERT_FATAL(client.sent < client.output_size);
+    for (int i = 0; i < 10; i++)
+        exchange(other, 2, "undisturbed");
+    finish(&client);
+    CU_ASSERT_TRUE(is_echo(&client));
+    /* Once more, and gone without reading. */
+    client.sent = 0;
+    send_until_blocked(&client);
+    reset_client(client.fd);
+    close(import_when_free(1));
+    exchange(other, 2, "undisturbed");
+    close(other);
+    free(client.output);
+    free(client.input);
+    stop_server();
+}
+
+/* All at once, each with a device or a list. */
+static void test_many_clients(void)
+{
+    enum { CLIENTS = 200 };
+    int fds[CLIENTS];
+    start_server();
+    for (int i = 0; i < CLIENTS; i++)
+        fds[i] = connect_client();
+    for (int i = 0; i < CLIENTS; i++)
+        request_devlist(fds[i]);
+    for (int i = 0; i < CLIENTS; i++) {
+        CU_ASSERT_EQUAL(receive_devlist(fds[i]), 2);
+        close(fds[i]);
+    }
+    stop_server();
+}
+
+/* Without descriptors left the server refuses clients, and goes on when there are some again. */
+static void test_out_of_descriptors(void)
+{
+    start_server();
+    int attached = import(1), refused = socket(AF_INET, SOCK_STREAM, 0);
+    struct rlimit limit;
+    getrlimit(RLIMIT_NOFILE, &limit);
+    int lowest = dup(0);
+    close(lowest);
+    const struct rlimit low = {.rlim_cur = (rlim_t)lowest, .rlim_max = limit.rlim_max};
+    setrlimit(RLIMIT_NOFILE, &low);
+    const struct sockaddr_in address = {
+        .sin_family = AF_INET,
+        .sin_port = htons((uint16_t)port),
+        .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+    };
+    const struct timeval timeout = {.tv_sec = TIMEOUT_S};
+    setsockopt(refused, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
+    CU_ASSERT_EQUAL(connect(refused, (const struct sockaddr *)&address, sizeof address), 0);
+    CU_ASSERT_TRUE(is_closed(refused));
+    exchange(attached, 1, "undisturbed");
+    setrlimit(RLIMIT_NOFILE, &limit);
+    CU_ASSERT_EQUAL(listed_devices(), 1);
+    close(refused);
+    close(attached);
+    stop_server();
+}
+
+static void test_close_with_clients(void)
+{
+    start_server();
+    int attached = import(1), idle = connect_client();
+    struct slow_client client = {.fd = import(2)};
+    stop_server();
+    CU_ASSERT_TRUE(is_closed(attached));
+    CU_ASSERT(recv(idle, &(char){0}, 1, 0) <= 0);
+    CU_ASSERT_TRUE(is_closed(client.fd));
+    close(attached);
+    close(idle);
+    close(client.fd);
+}
+
+static void test_addresses(void)
+{
+    static const char *const bad[] = {
+        "", "localhost", "127.0.0.1", ":3240", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:65536",
+        "127.0.0.1:-1", "127.0.0.1:123456", "::1:3240", "[::1:3240", "[]:3240", "[::1]3240",
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        make_server(false);
+        CU_ASSERT_EQUAL(usbip_server_listen(server, bad[i], bound, error_text), -1);
+        CU_ASSERT_PTR_NOT_NULL(strstr(error_text, "write HOST:PORT or [IPv6]:PORT"));
+        usbip_server_close(server);
+        uv_run(&loop, UV_RUN_DEFAULT);
+        free_server();
+    }
+    start_server_on("localhost:0");
+    CU_ASSERT_EQUAL(listed_devices(), 2);
+    stop_server();
+}
+
+static void test_ip6(void)
+{
+    make_server(false);
+    port = usbip_server_listen(server, "[::1]:0", bound, error_text);
+    /* A machine may have no IPv6; then the error says so. */
+    if (port > 0) {
+        char expected[64];
+        snprintf(expected, sizeof expected, "[::1]:%d", port);
+        CU_ASSERT_STRING_EQUAL(bound, expected);
+    } else {
+        CU_ASSERT_PTR_NOT_NULL(strstr(error_text, "cannot listen on [::1]:0: address"));
+    }
+    usbip_server_close(server);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    free_server();
+}
+
+static void test_port_in_use(void)
+{
+    char address[64], expected[128];
+    const struct sockaddr_in any = {.sin_family = AF_INET,
+                                    .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in name;
+    socklen_t size = sizeof name;
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    CU_ASSERT_EQUAL_FATAL(bind(fd, (const struct sockaddr *)&any, sizeof any), 0);
+    CU_ASSERT_EQUAL_FATAL(listen(fd, 1), 0);
+    getsockname(fd, (struct sockaddr *)&name, &size);
+    snprintf(address, sizeof address, "127.0.0.1:%d", ntohs(name.sin_port));
+    make_server(false);
+    CU_ASSERT_EQUAL(usbip_server_listen(server, address, bound, error_text), -1);
+    snprintf(expected, sizeof expected, "cannot listen on %s: address already in use", address);
+    CU_ASSERT_EQUAL(strncmp(error_text, expected, strlen(expected)), 0);
+    usbip_server_close(server);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    free_server();
+    close(fd);
+}
+
+/* ---- Time ---- */
+
+static struct usbip_timer timer;
+static unsigned fired;
+
+static void close_server(struct usbip_timer *unused)
+{
+    (void)unused;
+    fired++;
+    usbip_server_close(server);
+}
+
+static void test_real_time(void)
+{
+    const uint64_t delay_us = 20000;
+    uint64_t begin = uv_hrtime();
+    make_server(false);
+    timer = (struct usbip_timer){.fired = close_server};
+    fired = 0;
+    usbip_timer_arm(&scheduler, &timer, delay_us);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    CU_ASSERT_EQUAL(fired, 1);
+    CU_ASSERT((uv_hrtime() - begin) / 1000 >= delay_us);
+    CU_ASSERT(scheduler.now_us >= delay_us);
+    free_server();
+}
+
+static void fire_ten_times(struct usbip_timer *unused)
+{
+    (void)unused;
+    if (++fired == 10)
+        usbip_server_close(server);
+    else
+        usbip_timer_arm(&scheduler, &timer, scheduler.now_us + UINT64_C(3600000000));
+}
+
+static void test_virtual_time(void)
+{
+    make_server(true);
+    timer = (struct usbip_timer){.fired = fire_ten_times};
+    fired = 0;
+    usbip_timer_arm(&scheduler, &timer, UINT64_C(3600000000));
+    uint64_t begin = uv_hrtime();
+    uv_run(&loop, UV_RUN_DEFAULT);
+    CU_ASSERT_EQUAL(fired, 10);
+    CU_ASSERT_EQUAL(scheduler.now_us, UINT64_C(36000000000));
+    CU_ASSERT((uv_hrtime() - begin) / 1000000000 < TIMEOUT_S);
+    free_server();
+}
+
+static void be_late(struct usbip_timer *unused)
+{
+    (void)unused;
+    uint64_t begin = uv_hrtime();
+    while (uv_hrtime() - begin < 300000)
+        ;
+    usbip_timer_arm(&scheduler, &timer, scheduler.now_us + 100);
+}
+
+/* Timers that cannot keep up must not keep the clients from being served. */
+static void test_late_timers(void)
+{
+    timer = (struct usbip_timer){.fired = be_late};
+    make_server(false);
+    usbip_timer_arm(&scheduler, &timer, 0);
+    port = usbip_server_listen(server, "127.0.0.1:0", bound, error_text);
+    uv_async_init(&loop, &stop_request, on_stop);
+    CU_ASSERT_EQUAL_FATAL(pthread_create(&thread, NULL, run_loop, NULL), 0);
+    /* Often enough for a delay that grows with every turn of the loop to be seen. */
+    for (int i = 0; i < 10; i++)
+        CU_ASSERT_EQUAL(listed_devices(), 2);
+    stop_server();
+}
+
+int main(void)
+{
+    CU_TestInfo tests[] = {
+        {"devlist", test_devlist},
+        {"two clients", test_two_clients},
+        {"fragments", test_fragments},
+        {"half-close", test_half_close},
+        {"reset in the middle of a payload", test_reset_in_payload},
+        {"protocol error", test_protocol_error},
+        {"slow reader", test_slow_reader},
+        {"many clients", test_many_clients},
+        {"out of descriptors", test_out_of_descriptors},
+        {"close with clients", test_close_with_clients},
+        {"addresses", test_addresses},
+        {"IPv6", test_ip6},
+        {"port in use", test_port_in_use},
+        {"real time", test_real_time},
+        {"virtual time", test_virtual_time},
+        {"late timers", test_late_timers},
+        CU_TEST_INFO_NULL,
+    };
+    CU_SuiteInfo suites[] = {
+        {"server", NULL, NULL, NULL, NULL, tests},
+        CU_SUITE_INFO_NULL,
+    };
+    if (CU_initialize_registry() != CUE_SUCCESS || CU_register_suites(suites) != CUE_SUCCESS)
+        return 2;
+    CU_basic_set_mode(CU_BRM_VERBOSE);
+    CU_basic_run_tests();
+    unsigned failures = CU_get_number_of_failures();
+    CU_cleanup_registry();
+    return failures == 0 ? 0 : 1;
+}
