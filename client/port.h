@@ -16,14 +16,16 @@
  * USBIP_RECEIVE_BUFFER_SIZE bytes; when it is full the device is left waiting and nothing is lost.
  *
  * In somebody's event loop: wait for usbip_port_events() on usbip_port_fd(), or for
- * usbip_port_timeout_ms() to pass, then call usbip_port_process(); read and write with a time-out of
- * 0. A descriptor may change with every call, so ask for it each time.
+ * usbip_port_timeout_ms() to pass, then call usbip_port_process(); read and write with a time-out
+ * of 0. A descriptor may change with every call, so ask for it each time.
  *
- * Restore. When the device resets, is re-plugged or the connection is lost, a port that was open looks
- * for its device again, by what it was opened with and, when opened by busid, by VID:PID and serial
- * number too, and sets it up as it was: line coding, control lines, latency timer. Until then reads
- * and writes wait, up to their time-outs. Bytes in flight at that moment may be lost; a write that
- * was not confirmed returns USBIP_ERROR_DISCONNECTED, once. usbip_port_set_restore() turns it off.
+ * Restore. When the device resets, is re-plugged or the connection is lost, a port that was open
+ * looks for its device again and sets it up as it was: line coding, control lines, latency timer.
+ * Opened by busid, it must have the same VID:PID and serial number, and with a serial number it is
+ * found at other busids, too. Opened by VID:PID, any such device will do at the same busid, but at
+ * another one only one with the same serial number. Until then reads and writes wait, up to their
+ * time-outs. Bytes in flight at that moment may be lost; a write that was not confirmed returns
+ * USBIP_ERROR_DISCONNECTED, once. usbip_port_set_restore() turns it off.
  */
 #ifndef CLIENT_PORT_H
 #define CLIENT_PORT_H
@@ -49,7 +51,7 @@ enum {
 struct usbip_port;
 
 enum usbip_port_state {
-    USBIP_PORT_CLOSED,    /* not opened, closed, or given up with an error */
+    USBIP_PORT_CLOSED, /* not opened, closed, or given up with an error */
     USBIP_PORT_OPENING,
     USBIP_PORT_OPEN,
     USBIP_PORT_RESTORING, /* was open; looking for the device */
@@ -59,8 +61,8 @@ enum usbip_port_state {
 /*
  * A closed port. server is as for usbip_connection_start(); device is as for
  * usbip_device_match_parse(). Both are copied. Settings: 115200 8N1, DTR and RTS asserted on open,
- * latency timer 2 ms, delimiter "\n", restore on. Returns NULL when memory is out; a malformed device
- * is told by usbip_port_open().
+ * latency timer 2 ms, delimiter "\n", restore on. Returns NULL when memory is out; a malformed
+ * device is told by usbip_port_open().
  */
 struct usbip_port *usbip_port_new(const char *server, const char *device);
 
@@ -70,8 +72,8 @@ void usbip_port_free(struct usbip_port *port);
 /*
  * Opens every device of the server that fits one of the given `count` texts, each as for
  * usbip_device_match_parse(): all instances of several hardware ids at once. Busy devices are left
- * out. ports[] receives at most max_ports open ports, which the caller frees. Returns their number or
- * a negative error with its words in error_text.
+ * out. ports[] receives at most max_ports open ports, which the caller frees. Returns their number
+ * or a negative error with its words in error_text.
  */
 int usbip_port_open_all(const char *server, const char *const *devices, unsigned count,
                         struct usbip_port **ports, unsigned max_ports, uint32_t timeout_ms,
@@ -85,8 +87,9 @@ int usbip_port_open_all(const char *server, const char *const *devices, unsigned
 int usbip_port_open(struct usbip_port *port, uint32_t timeout_ms);
 
 /*
- * Lowers DTR and RTS, unlinks all transfers, waits for their ends for at most a second, then closes the
- * connection. Settings stay for the next open.
+ * Lowers DTR and RTS, unlinks all transfers, waits for their ends for at most a second, then closes
+ * the connection. Settings stay for the next open. Bytes that were written but not drained are given
+ * up.
  */
 void usbip_port_close(struct usbip_port *port);
 
@@ -121,8 +124,8 @@ void usbip_port_set_restore(struct usbip_port *port, bool restore, uint32_t time
 /* ---- Data ---- */
 
 /*
- * Reads what is there, 1 to size bytes, waiting for the first byte only. Returns the number of bytes;
- * 0 when timeout_ms passed without any.
+ * Reads what is there, 1 to size bytes, waiting for the first byte only. Returns the number of
+ * bytes; 0 when timeout_ms passed without any.
  */
 int usbip_port_read(struct usbip_port *port, void *data, size_t size, uint32_t timeout_ms);
 
@@ -140,8 +143,8 @@ int usbip_port_read_all(struct usbip_port *port, void *data, size_t size, uint32
 int usbip_port_read_until(struct usbip_port *port, void *data, size_t size, uint32_t timeout_ms);
 
 /*
- * As usbip_port_read_until(), without the delimiter and NUL-terminated; size counts the NUL. Returns
- * the length of the line, which may be 0.
+ * As usbip_port_read_until(), without the delimiter and NUL-terminated; size counts the NUL.
+ * Returns the length of the line, which may be 0.
  */
 int usbip_port_read_line(struct usbip_port *port, char *line, size_t size, uint32_t timeout_ms);
 

@@ -173,6 +173,7 @@ static int hex_value(char c)
 static size_t unescape(char *text)
 {
     char *out = text;
+    int high, low;
 
     for (const char *in = text; *in != '\0'; in++) {
         if (*in != '\\') {
@@ -193,9 +194,11 @@ static size_t unescape(char *text)
             *out++ = '\\';
             break;
         case 'x':
-            if (hex_value(in[1]) < 0 || hex_value(in[2]) < 0)
+            high = hex_value(in[1]);
+            low = high < 0 ? -1 : hex_value(in[2]);
+            if (low < 0)
                 refuse("\\x wants two hexadecimal digits");
-            *out++ = (char)(hex_value(in[1]) << 4 | hex_value(in[2]));
+            *out++ = (char)(high * 16 + low);
             in += 2;
             break;
         case '\0':
@@ -210,7 +213,7 @@ static size_t unescape(char *text)
 /* Joins the words with blanks. */
 static void take_data(struct tool_options *options, char **words, int count)
 {
-    size_t room = 0;
+    size_t room = 1;
 
     if (count == 0)
         refuse("send wants data, or - for standard input");

@@ -85,20 +85,18 @@ static void assert_journal(const char *const *lines, unsigned number)
 
 /* ---- Opening ---- */
 
-#define ENUMERATION(configuration_length)                                                          \
+#define ENUMERATION(get_configuration)                                                             \
     "connection", "import 1-1", "control 80 06 00 01 00 00 12 00",                                 \
-        "control 80 06 00 02 00 00 09 00",                                                         \
-        "control 80 06 00 02 00 00 " configuration_length " 00",                                   \
-        "control 80 06 00 03 00 00 ff 00", "control 80 06 01 03 09 04 ff 00",                      \
-        "control 80 06 02 03 09 04 ff 00", "control 80 06 03 03 09 04 ff 00",                      \
-        "control 00 09 01 00 00 00 00 00"
+        "control 80 06 00 02 00 00 09 00", get_configuration, "control 80 06 00 03 00 00 ff 00",   \
+        "control 80 06 01 03 09 04 ff 00", "control 80 06 02 03 09 04 ff 00",                      \
+        "control 80 06 03 03 09 04 ff 00", "control 00 09 01 00 00 00 00 00"
 #define FOUR_TIMES(line) line, line, line, line
 #define SIXTEEN_TIMES(line) FOUR_TIMES(line), FOUR_TIMES(line), FOUR_TIMES(line), FOUR_TIMES(line)
 
 static void test_open_cdc_acm(void)
 {
     static const char *const expected[] = {
-        ENUMERATION("43"),
+        ENUMERATION("control 80 06 00 02 00 00 43 00"),
         "control 21 20 00 00 00 00 07 00 | 00 c2 01 00 00 00 08",
         "in 83 16", /* two packets: a notification has 10 bytes, wMaxPacketSize is 8 */
         SIXTEEN_TIMES("in 82 64"),
@@ -125,7 +123,7 @@ static void test_open_cdc_acm(void)
 static void test_open_ftdi(void)
 {
     static const char *const expected[] = {
-        ENUMERATION("20"),
+        ENUMERATION("control 80 06 00 02 00 00 20 00"),
         "control 40 00 00 00 00 00 00 00",
         "control 40 09 02 00 00 00 00 00",
         "control 40 04 08 00 00 00 00 00",
