@@ -1,0 +1,127 @@
+#!/bin/bash
+# usbip-emulator as its user sees it: lines, files and exit statuses.
+#
+# Arguments: the tool, and the scripts of the repository.
+set -u
+tool=$PWD/$1
+shift
+scripts=()
+for script; do scripts+=("$PWD/$script"); done
+cd "$TEST_TMPDIR" || exit 1
+failures=0
+
+fail() {
+    echo "FAILED: $*" >&2
+    failures=$((failures + 1))
+}
+
+# expect STATUS LINE ARGUMENT...: the tool ends with STATUS, nothing on its standard output, and LINE
+# (a pattern) as the only line on its standard error.
+expect() {
+    local status=$1 line=$2 output error
+    shift 2
+    output=$("$tool" "$@" 2>expected_error)
+    local got=$?
+    error=$(cat expected_error)
+    [ "$got" -eq "$status" ] || fail "$*: exit status $got instead of $status"
+    [ -z "$output" ] || fail "$*: unexpected output: $output"
+    # shellcheck disable=SC2053  # a pattern
+    [[ $error == $line ]] || fail "$*: \"$error\" is not \"$line\""
+}
+
+# start ARGUMENT...: runs the tool in the background until it says that it listens. Sets $pid, and
+# $lines to what it has said.
+start() {
+    rm -f out
+    mkfifo out
+    "$tool" "$@" >out 2>error &
+    pid=$!
+    exec 3<out
+    lines=
+    local line
+    while read -r -t 60 line <&3; do
+        lines+=$line$'\n'
+        [[ $line == listening* ]] && return
+    done
+    fail "$*: it does not listen: $lines$(cat error)"
+}
+
+# stop SIGNAL: ends it with the signal; it must exit with 0 and without a word.
+stop() {
+    kill -s "$1" "$pid"
+    wait "$pid"
+    local got=$?
+    [ $got -eq 0 ] || fail "exit status $got after SIG$1: $(cat error)"
+    [ ! -s error ] || fail "after SIG$1: $(cat error)"
+    exec 3<&-
+}
+
+help='; usbip-emulator --help shows the options'
+echo "device { type = 'cdc_acm', product = 'A', idProduct = 0x1234 }" >good.lua
+printf 'device { type = "cdc_acm" }\n\nfunction on_data(bytes) write(bytes)\n' >syntax.lua
+echo "device { type = 'raw' }" >descriptor.lua
+: >empty.lua
+
+# Wrong usage.
+expect 2 "usbip-emulator: no DEVICE given$help"
+expect 2 "usbip-emulator: --fast is not an option, or takes no value$help" --fast good.lua
+expect 2 "usbip-emulator: -x is not an option, or takes no value$help" -x good.lua
+expect 2 "usbip-emulator: --listen needs a value$help" good.lua --listen
+for seed in x -1 1x 18446744073709551616 ''; do
+    expect 2 "usbip-emulator: --seed $seed: not a number from 0 to 2^64 - 1$help" --seed "$seed" good.lua
+done
+
+# Scripts that are not good.
+expect 1 'usbip-emulator: cannot open missing.lua: No such file or directory' good.lua missing.lua
+expect 1 'usbip-emulator: cannot read .: Is a directory' .
+expect 1 "usbip-emulator: syntax.lua:4: 'end' expected (to close 'function' at line 3) near <eof>" \
+    syntax.lua
+expect 1 'usbip-emulator: empty.lua: no device { ... } in it, which says what the device is' empty.lua
+expect 1 'usbip-emulator: descriptor.lua: a raw device needs a configuration descriptor' descriptor.lua
+
+# Addresses and files that are not good. Nothing is left behind.
+expect 1 'usbip-emulator: "here" is not an address to listen on; write HOST:PORT or *' \
+    --listen here --port-file port good.lua
+expect 1 'usbip-emulator: cannot listen on 203.0.113.1:0: address not available; choose another *' \
+    --listen 203.0.113.1:0 --port-file port good.lua
+expect 1 'usbip-emulator: cannot write the port file missing/port: No such file or directory' \
+    --listen 127.0.0.1:0 --port-file missing/port good.lua
+[ ! -e port ] || fail "a port file without a port"
+
+[ "$("$tool" --help | head -1)" = "usage: usbip-emulator [OPTION]... DEVICE..." ] || fail "--help"
+[[ $("$tool" --version) == "usbip-emulator "[0-9]* ]] || fail "--version"
+
+# It serves, and says what.
+start --listen 127.0.0.1:0 --port-file port --seed 42 good.lua good.lua
+port=$(cat port)
+[ "$lines" = "1-1  1209:1234  \"A\"  cdc_acm  good.lua
+1-2  1209:1234  \"A\"  cdc_acm  good.lua
+seed 42
+listening on 127.0.0.1:$port
+" ] || fail "said: $lines"
+[ "$(echo port*)" = port ] || fail "left behind: $(echo port*)"
+exec 4<>"/dev/tcp/127.0.0.1/$port" || fail "port $port does not accept connections"
+# A list of devices: version, request, status.
+printf '\x01\x11\x80\x05\0\0\0\0' >&4
+[ "$(head -c 12 <&4 | od -An -tx1 | tr -d ' \n')" = 011100050000000000000002 ] || fail "device list"
+expect 1 "usbip-emulator: cannot listen on 127.0.0.1:$port: address already in use; choose another *" \
+    --listen "127.0.0.1:$port" good.lua
+stop TERM
+exec 4>&-
+
+# Without --seed it differs each time, and is told.
+start --listen 127.0.0.1:0 good.lua
+first=$lines
+stop INT
+start --listen 127.0.0.1:0 good.lua
+[ "$(grep seed <<<"$first")" != "$(grep seed <<<"$lines")" ] || fail "the same seed: $lines"
+stop INT
+
+# Every script of the repository.
+for script in "${scripts[@]}"; do
+    start --listen 127.0.0.1:0 --virtual-time -v "$script"
+    stop TERM
+done
+
+[ $failures -eq 0 ] && echo "passed"
+exit $((failures > 0))
