@@ -88,8 +88,8 @@ int usbip_port_open(struct usbip_port *port, uint32_t timeout_ms);
 
 /*
  * Lowers DTR and RTS, unlinks all transfers, waits for their ends for at most a second, then closes
- * the connection. Settings stay for the next open. Bytes that were written but not drained are given
- * up.
+ * the connection. Settings stay for the next open. Bytes that were written but not drained are
+ * given up.
  */
 void usbip_port_close(struct usbip_port *port);
 
