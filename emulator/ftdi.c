@@ -137,11 +137,12 @@ static void pump(struct ftdi *ftdi)
             break;
         send_transfer(ftdi, urb);
     }
+    /* The period begins anew with each transfer, and may have got another length. */
+    uint64_t due_us = ftdi->last_sent_us + (uint64_t)ftdi->latency_ms * US_PER_MS;
     if (!urb)
         usbip_timer_cancel(scheduler, &ftdi->latency_timer);
-    else if (!usbip_timer_is_armed(&ftdi->latency_timer))
-        usbip_timer_arm(scheduler, &ftdi->latency_timer,
-                        ftdi->last_sent_us + (uint64_t)ftdi->latency_ms * US_PER_MS);
+    else if (!usbip_timer_is_armed(&ftdi->latency_timer) || ftdi->latency_timer.due_us != due_us)
+        usbip_timer_arm(scheduler, &ftdi->latency_timer, due_us);
 }
 
 static void latency_passed(struct usbip_timer *timer)
@@ -325,8 +326,6 @@ static void vendor_out(struct ftdi *ftdi, struct usbip_urb *urb)
             return;
         }
         ftdi->latency_ms = setup->wValue & 0xff;
-        /* From now on, not from the next transfer on: 255 ms may be left of the old period. */
-        usbip_timer_cancel(usbip_device_scheduler(ftdi->function.device), &ftdi->latency_timer);
         pump(ftdi);
         break;
     case FTDI_SIO_SET_EVENT_CHAR:
