@@ -334,6 +334,22 @@ static void test_full_transfers(void)
     end();
 }
 
+/* The period begins anew with each transfer. */
+static void test_period_begins_with_transfer(void)
+{
+    begin();
+    submit_in(&client, 1, IN, 64, NULL);
+    submit_in(&client, 2, IN, 64, NULL);
+    pass_us(10 * MS);
+    write_counting(0, 62 + 3);
+    CU_ASSERT_TRUE(got_counting(1, 0, 62, 64));
+    pass_us(16 * MS - 1);
+    CU_ASSERT_TRUE(got_nothing(&client));
+    pass_us(1);
+    CU_ASSERT_TRUE(got_counting(2, 62, 3, 5));
+    end();
+}
+
 /* n times 62 bytes fill packets, which do not end a longer transfer: the next period does. */
 static void test_full_packets_in_a_longer_transfer(void)
 {
@@ -374,6 +390,7 @@ static void test_tiny_transfers(void)
     submit_in(&client, 2, IN, 1, NULL);
     submit_in(&client, 3, IN, 2, NULL);
     submit_in(&client, 4, IN, 3, NULL);
+    CU_ASSERT_TRUE(got_nothing(&client));
     pass_us(16 * MS);
     CU_ASSERT_TRUE(got_in(&client, 1, 0, ""));
     pass_us(16 * MS);
@@ -638,6 +655,7 @@ int main(void)
         {"idle packets stop with unlink", test_idle_stops_with_unlink},
         {"short data waits", test_short_data_waits},
         {"full transfers", test_full_transfers},
+        {"the period begins with each transfer", test_period_begins_with_transfer},
         {"full packets in a longer transfer", test_full_packets_in_a_longer_transfer},
         {"data before the URB", test_data_before_urb},
         {"tiny transfers", test_tiny_transfers},

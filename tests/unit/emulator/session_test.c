@@ -451,8 +451,8 @@ static void test_missing_endpoints(void)
     CU_ASSERT_TRUE(got_in(&client, 2, -2, ""));
     submit_out(&client, 3, 0x05, "0102030405060708", NULL); /* S062 */
     CU_ASSERT_TRUE(got_out(&client, 3, -2, 0));
-    static const uint32_t endpoints[] = {16, 0x81, 0xffffffff, 0x80000001}; /* S060 */
-    for (unsigned i = 0; i < 4; i++) {
+    static const uint32_t endpoints[] = {16, 17, 0x81, 0x82, 0xffffffff, 0x80000001}; /* S060 */
+    for (unsigned i = 0; i < 6; i++) {
         struct usbip_header header = {
             .command = USBIP_CMD_SUBMIT,
             .seqnum = 10 + i,
@@ -958,10 +958,31 @@ static void test_unplug_from_within(void)
                          "00000001 00000003 00010001 00000000 00000001 00000000 00000001 00000000"
                          "00000000 00000000 00000000 00000000 62"
                          "00000002 00000004 00010001 00000000 00000000 00000001 00000000 00000000"
-                         "00000000 00000000 00000000 00000000");
+                         "00000000 00000000 00000000 00000000 ffffffff");
     CU_ASSERT_TRUE(client_is_over(&client));
     CU_ASSERT_TRUE(got_nothing(&client));
     CU_ASSERT_TRUE(called(acm, "attach data=61"));
+    CU_ASSERT_PTR_NULL(strstr(fixture.log, "ffffffff")); /* not even read */
+    end();
+}
+
+static void unplug_in_second_request(struct recorder *recorder, const char *word)
+{
+    if (strcmp(word, "control=c002000000000400") == 0)
+        usbip_device_unplug(recorder->device);
+}
+
+/* An unlink lets the next request be carried out, which may be the end of it all. */
+static void test_unplug_from_within_unlink(void)
+{
+    begin_attached();
+    acm->takes_control = true;
+    acm->then = unplug_in_second_request;
+    submit_in(&client, 1, 0, 4, "c0 01 0000 0000 0400");
+    submit_in(&client, 2, 0, 4, "c0 02 0000 0000 0400");
+    CU_ASSERT_EQUAL(submit_unlink(&client, 3, 1), -1);
+    CU_ASSERT_TRUE(client_is_over(&client));
+    CU_ASSERT_TRUE(got_nothing(&client));
     end();
 }
 
@@ -1010,6 +1031,7 @@ int main(void)
         {"S148 end within a payload", test_end_within_payload},
         {"S151 S156 unplug", test_unplug},
         {"unplug from within a call", test_unplug_from_within},
+        {"unplug from within an unlink", test_unplug_from_within_unlink},
         CU_TEST_INFO_NULL,
     };
     return run_tests("session", tests);
