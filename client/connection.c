@@ -248,6 +248,13 @@ void usbip_connection_free(struct usbip_connection *connection)
     free(connection);
 }
 
+void usbip_connection_shut_down(struct usbip_connection *connection)
+{
+    if (connection->fd >= 0) {
+        usbip_socket_shut_down(connection->fd);
+    }
+}
+
 /* ---- Running ---- */
 
 static int receive(struct usbip_connection *connection, uint64_t now_ms)

@@ -49,6 +49,13 @@ int usbip_connection_start(struct usbip_connection **connection, const char *hos
 /* Closes the socket and frees the session with all its transfers. NULL is allowed. */
 void usbip_connection_free(struct usbip_connection *connection);
 
+/*
+ * Tells the server that nothing more will come, when all output has been sent. The server then gives
+ * the device free and closes, which usbip_connection_process() returns as
+ * USBIP_ERROR_DISCONNECTED.
+ */
+void usbip_connection_shut_down(struct usbip_connection *connection);
+
 /* The descriptor to wait on. It changes while several addresses are tried. */
 int usbip_connection_fd(const struct usbip_connection *connection);
 /* Which USBIP_EVENT_… to wait for. */

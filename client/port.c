@@ -244,6 +244,12 @@ static void say_goodbye(struct usbip_port *port)
         usbip_host_session_unlink(port->session, &port->control, now_ms);
     while (well && usbip_host_session_in_flight(port->session) > 0)
         well = wait_closing(port, deadline_ms);
+    if (!well)
+        return;
+    /* Who opens the device again at once shall not find it busy. */
+    usbip_connection_shut_down(port->connection);
+    while (wait_closing(port, deadline_ms))
+        ;
 }
 
 void usbip_port_close(struct usbip_port *port)

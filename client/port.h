@@ -87,9 +87,9 @@ int usbip_port_open_all(const char *server, const char *const *devices, unsigned
 int usbip_port_open(struct usbip_port *port, uint32_t timeout_ms);
 
 /*
- * Lowers DTR and RTS, unlinks all transfers, waits for their ends for at most a second, then closes
- * the connection. Settings stay for the next open. Bytes that were written but not drained are
- * given up.
+ * Lowers DTR and RTS, unlinks all transfers, ends the connection and waits until the server has let
+ * the device go; all that for at most a second. Settings stay for the next open. Bytes that were
+ * written but not drained are given up.
  */
 void usbip_port_close(struct usbip_port *port);
 

@@ -38,6 +38,8 @@ int usbip_socket_connect(const struct usbip_socket_addresses *addresses, unsigne
                          char *reason);
 /* Whether a connect has succeeded: 1, 0 when that is not known yet, or -1 with a reason. */
 int usbip_socket_is_connected(int fd, char *reason);
+/* Ends the sending side: the peer reads the end of the stream. Receiving goes on. */
+void usbip_socket_shut_down(int fd);
 void usbip_socket_close(int fd);
 
 /*

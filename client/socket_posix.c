@@ -175,6 +175,11 @@ int usbip_socket_is_connected(int fd, char *reason)
     return 1;
 }
 
+void usbip_socket_shut_down(int fd)
+{
+    shutdown(fd, SHUT_WR);
+}
+
 void usbip_socket_close(int fd)
 {
     close(fd);

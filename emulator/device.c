@@ -338,7 +338,10 @@ void usbip_device_unplug(struct usbip_device *device)
 
 void usbip_device_plug(struct usbip_device *device)
 {
+    if (device->plugged)
+        return;
     device->plugged = true;
+    usbip_log(device->log, USBIP_LOG_INFO, "%s: plugged in", device->name);
 }
 
 bool usbip_device_is_plugged(const struct usbip_device *device)

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "client/port.h"
-#include "tests/testbench/emulator_process.h"
+#include "tests/support/emulator_process.h"
 #include "tests/testbench/pipeline.h"
 #include "tests/testbench/report.h"
 
@@ -20,7 +20,7 @@ enum {
     PING_SIZE = 32,
     PING_MS = 500,
     ACM_STREAM_SIZE = 16 << 20,
-    FTDI_STREAM_SIZE = 4 << 20,
+    FTDI_STREAM_SIZE = 16 << 20,
     STREAM_PIECE = 64 << 10,
     PIPELINE_MS = 500,
     PIPELINE_DEPTH = 64,
@@ -288,7 +288,7 @@ int main(int argc, char **argv)
         return 2;
     }
     struct bench bench = {.report = {.color = isatty(STDOUT_FILENO)}};
-    if (!emulator_start(&bench.emulator, argv[1], argv + 2, DEVICES))
+    if (!emulator_start(&bench.emulator, argv[1], "127.0.0.1:0", argv + 2, DEVICES))
         return 1;
     report_section(&bench.report, "usbip-testbench: %d scripted devices on %s", DEVICES,
                    bench.emulator.address);

@@ -3,7 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-enum { WHAT_WIDTH = 52 };
+enum { WHAT_WIDTH = 52, DETAIL_SIZE = 512 };
 
 void report_section(struct report *report, const char *format, ...)
 {
@@ -22,12 +22,15 @@ bool report_check(struct report *report, bool passed, const char *what, const ch
         printf("  \033[%dm%s\033[0m  ", passed ? 32 : 31, word);
     else
         printf("  %s  ", word);
-    printf("%-*s  ", WHAT_WIDTH, what);
+    char text[DETAIL_SIZE];
     va_list arguments;
     va_start(arguments, detail);
-    vprintf(detail, arguments);
+    vsnprintf(text, sizeof text, detail, arguments);
     va_end(arguments);
-    putchar('\n');
+    if (text[0])
+        printf("%-*s  %s\n", WHAT_WIDTH, what, text);
+    else
+        puts(what);
     fflush(stdout);
     if (passed)
         report->passed++;

@@ -1,7 +1,7 @@
 #include "protocol/buffer.h"
 
 #include "protocol/bytes.h"
-#include "tests/unit/protocol/testing.h"
+#include "tests/support/testing.h"
 
 static void test_reserve_leaves_the_size(void)
 {

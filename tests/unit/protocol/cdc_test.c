@@ -1,6 +1,6 @@
 #include "protocol/cdc.h"
 
-#include "tests/unit/protocol/testing.h"
+#include "tests/support/testing.h"
 
 static void test_functional_descriptors_there(void)
 {

@@ -1,7 +1,7 @@
 #include "protocol/configuration.h"
 
 #include "protocol/cdc.h"
-#include "tests/unit/protocol/testing.h"
+#include "tests/support/testing.h"
 
 /* A full-speed CDC-ACM device with an interface association. */
 static const char acm_with_association[] =

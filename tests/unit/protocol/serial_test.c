@@ -1,6 +1,6 @@
 #include "protocol/serial.h"
 
-#include "tests/unit/protocol/testing.h"
+#include "tests/support/testing.h"
 
 static void assert_coding(const char *text, uint32_t dwDTERate, uint8_t bDataBits,
                           uint8_t bParityType, uint8_t bCharFormat)

@@ -1,6 +1,6 @@
 #include "protocol/usbip.h"
 
-#include "tests/unit/protocol/testing.h"
+#include "tests/support/testing.h"
 
 static void test_op_statuses(void)
 {

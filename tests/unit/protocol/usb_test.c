@@ -1,6 +1,6 @@
 #include "protocol/usb.h"
 
-#include "tests/unit/protocol/testing.h"
+#include "tests/support/testing.h"
 
 static void test_setup(void)
 {

@@ -1,6 +1,6 @@
 #include "protocol/usbip.h"
 
-#include "tests/unit/protocol/testing.h"
+#include "tests/support/testing.h"
 
 #define ZEROS_24 "000000000000000000000000000000000000000000000000"
 

@@ -1,4 +1,4 @@
-#include "tests/testbench/emulator_process.h"
+#include "tests/support/emulator_process.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -66,7 +66,8 @@ static bool wait_for_line(struct emulator_process *emulator, const char *text, i
     return true;
 }
 
-static void run_emulator(const char *program, char *const *scripts, int script_count, int output)
+static void run_emulator(const char *program, const char *listen, char *const *scripts,
+                         int script_count, int output)
 {
     char **arguments = calloc((size_t)script_count + 5, sizeof *arguments);
     if (!arguments)
@@ -75,7 +76,7 @@ static void run_emulator(const char *program, char *const *scripts, int script_c
     arguments[count++] = strdup(program);
     arguments[count++] = strdup("-v");
     arguments[count++] = strdup("--listen");
-    arguments[count++] = strdup("127.0.0.1:0");
+    arguments[count++] = strdup(listen);
     for (int i = 0; i < script_count; i++)
         arguments[count++] = scripts[i];
     dup2(output, STDOUT_FILENO);
@@ -85,29 +86,29 @@ static void run_emulator(const char *program, char *const *scripts, int script_c
     _exit(127);
 }
 
-bool emulator_start(struct emulator_process *emulator, const char *program, char *const *scripts,
-                    int script_count)
+bool emulator_start(struct emulator_process *emulator, const char *program, const char *listen,
+                    char *const *scripts, int script_count)
 {
     memset(emulator, 0, sizeof *emulator);
     int ends[2];
     if (pipe(ends) < 0) {
-        fprintf(stderr, "testbench: no pipe: %s\n", strerror(errno));
+        fprintf(stderr, "no pipe: %s\n", strerror(errno));
         return false;
     }
     emulator->pid = fork();
     if (emulator->pid == 0) {
         close(ends[0]);
-        run_emulator(program, scripts, script_count, ends[1]);
+        run_emulator(program, listen, scripts, script_count, ends[1]);
     }
     close(ends[1]);
     emulator->output = ends[0];
     if (emulator->pid < 0) {
-        fprintf(stderr, "testbench: no process for the emulator: %s\n", strerror(errno));
+        fprintf(stderr, "no process for the emulator: %s\n", strerror(errno));
         return false;
     }
     const char *line;
     if (!wait_for_line(emulator, listening, START_TIMEOUT_MS, &line)) {
-        fprintf(stderr, "testbench: %s did not start to listen; it printed: %s\n", program,
+        fprintf(stderr, "%s did not start to listen; it printed: %s\n", program,
                 emulator->log ? emulator->log : "nothing");
         emulator_stop(emulator);
         return false;
@@ -121,6 +122,11 @@ bool emulator_saw(struct emulator_process *emulator, const char *text)
 {
     const char *line;
     return wait_for_line(emulator, text, SAW_TIMEOUT_MS, &line);
+}
+
+void emulator_kill(struct emulator_process *emulator)
+{
+    kill(emulator->pid, SIGKILL);
 }
 
 int emulator_stop(struct emulator_process *emulator)

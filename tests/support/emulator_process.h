@@ -1,6 +1,6 @@
 /* The emulator as its users run it: a process of its own on a free loopback port. */
-#ifndef TESTS_TESTBENCH_EMULATOR_PROCESS_H
-#define TESTS_TESTBENCH_EMULATOR_PROCESS_H
+#ifndef TESTS_SUPPORT_EMULATOR_PROCESS_H
+#define TESTS_SUPPORT_EMULATOR_PROCESS_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -16,17 +16,20 @@ struct emulator_process {
 };
 
 /*
- * Starts `program -v` with these scripts and waits until it accepts connections. Returns false with
- * the reason on standard error.
+ * Starts `program -v --listen LISTEN SCRIPT...` and waits until it accepts connections; listen is
+ * "127.0.0.1:0", say. Returns false with the reason on standard error.
  */
-bool emulator_start(struct emulator_process *emulator, const char *program, char *const *scripts,
-                    int script_count);
+bool emulator_start(struct emulator_process *emulator, const char *program, const char *listen,
+                    char *const *scripts, int script_count);
 
 /*
  * Whether the emulator has printed a line that contains text since the last line that this function
  * found; waits for it for at most two seconds.
  */
 bool emulator_saw(struct emulator_process *emulator, const char *text);
+
+/* Ends it at once, as a crash would; emulator_stop() still has to be called. */
+void emulator_kill(struct emulator_process *emulator);
 
 /* Asks it to end (SIGTERM) and waits. Returns its exit status, or -1 when a signal ended it. */
 int emulator_stop(struct emulator_process *emulator);

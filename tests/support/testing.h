@@ -1,10 +1,11 @@
-/* What the tests of protocol/ share. */
-#ifndef TESTS_UNIT_PROTOCOL_TESTING_H
-#define TESTS_UNIT_PROTOCOL_TESTING_H
+/* What the CUnit tests share. */
+#ifndef TESTS_SUPPORT_TESTING_H
+#define TESTS_SUPPORT_TESTING_H
 
 #include <CUnit/Basic.h>
 
 #include <ctype.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -61,8 +62,9 @@ static inline uint8_t *exact_copy(const uint8_t *data, size_t size)
 /* Ends the test. CUnit does that by a jump that static analysis does not see; abort() it knows. */
 #define REQUIRE(condition)                                                                         \
     do {                                                                                           \
-        CU_ASSERT_FATAL(condition);                                                                \
-        if (!(condition))                                                                          \
+        bool holds_ = (condition);                                                                 \
+        CU_assertImplementation(holds_, __LINE__, #condition, __FILE__, "", CU_TRUE);              \
+        if (!holds_)                                                                               \
             abort();                                                                               \
     } while (0)
 
