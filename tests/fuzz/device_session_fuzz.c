@@ -522,6 +522,15 @@ static void play_stream(const uint8_t *bytes, size_t size, size_t piece, unsigne
     }
 }
 
+static void check_log(void *context, enum usbip_log_level level, const char *line)
+{
+    (void)context;
+    (void)level;
+    CHECK(strlen(line) < USBIP_LOG_LINE_SIZE);
+    for (; *line; line++)
+        CHECK((unsigned char)*line >= ' ');
+}
+
 static void wake(void *context)
 {
     (void)context;
@@ -536,7 +545,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         payload[i - 1] = (uint8_t)(i * 13);
 
     run.scheduler = (struct usbip_scheduler){0};
-    run.bus = (struct usbip_bus){0};
+    run.bus = (struct usbip_bus){.log = {check_log, NULL, USBIP_LOG_VERBOSE}};
     run.wild_at = run.depth = run.request_count = 0;
     run.imported = run.lost = false;
     run.fed = run.devid = 0;

@@ -243,6 +243,30 @@ static void test_echo_integrity(void)
     free(bytes);
 }
 
+/* The behaviour that needs no script. */
+static void test_echo_behaviour(void)
+{
+    struct usbip_echo echo;
+    const struct usbip_behaviour behaviour = {&usbip_echo_ops, &echo};
+    const struct usbip_device_options options = usual_options();
+    char error_text[256];
+    fixture_init(&fixture);
+    struct usbip_device *device =
+        usbip_device_new(&options, &usbip_function_cdc_acm, &behaviour, &fixture.scheduler,
+                         &fixture.bus.log, error_text);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(device);
+    CU_ASSERT_EQUAL(usbip_bus_add(&fixture.bus, device), 0);
+    client_open(&fixture, &client);
+    client_import(&client);
+    client_configure(&client);
+    CU_ASSERT_TRUE(control_out(&client, "21 22 0300 0000 0000", "", 0));
+    submit_out(&client, 1, OUT, "68656c6c6f", NULL);
+    CU_ASSERT_TRUE(got_out(&client, 1, 0, 5));
+    submit_in(&client, 2, IN, 64, NULL);
+    CU_ASSERT_TRUE(got_in(&client, 2, 0, "68656c6c6f"));
+    end();
+}
+
 /* The host waits while the FIFO is more than half full, so that an echo always has room. */
 static void test_out_is_held_back(void)
 {
@@ -483,6 +507,7 @@ int main(void)
         {"S117 zero-length OUT is not data", test_zero_length_out_is_not_data},
         {"S106-S108 S111 IN", test_in},
         {"S121 echo of a megabyte", test_echo_integrity},
+        {"the echo behaviour", test_echo_behaviour},
         {"S133 OUT is held back", test_out_is_held_back},
         {"limit of write", test_write_limit},
         {"S110 halt", test_halt},
