@@ -139,6 +139,8 @@ static void pump(struct ftdi *ftdi)
     }
     /* The period begins anew with each transfer, and may have got another length. */
     uint64_t due_us = ftdi->last_sent_us + (uint64_t)ftdi->latency_ms * US_PER_MS;
+    if (due_us < scheduler->now_us)
+        due_us = scheduler->now_us; /* nobody has asked for longer than that */
     if (!urb)
         usbip_timer_cancel(scheduler, &ftdi->latency_timer);
     else if (!usbip_timer_is_armed(&ftdi->latency_timer) || ftdi->latency_timer.due_us != due_us)

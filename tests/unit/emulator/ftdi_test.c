@@ -275,6 +275,11 @@ static void test_idle(void)
     pass_us(1);
     CU_ASSERT_TRUE(got_in(&client, 3, 0, STATUS));
     CU_ASSERT_TRUE(called(ftdi, "")); /* nothing was drained */
+    pass_us(1000 * MS);
+    submit_in(&client, 4, IN, 512, NULL); /* overdue, but no timer lies in the past */
+    CU_ASSERT_EQUAL(usbip_scheduler_due_us(&fixture.scheduler), fixture.scheduler.now_us);
+    pass_us(0);
+    CU_ASSERT_TRUE(got_in(&client, 4, 0, STATUS));
     end();
 }
 
