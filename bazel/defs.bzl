@@ -15,13 +15,13 @@ COPTS = [
 ]
 
 def unit_test(name, srcs, deps = [], size = "small", **kwargs):
-    """A cc_test with CUnit and our warnings; srcs bring their own main()."""
+    """A cc_test with CUnit, our warnings and tests/support/testing.h; srcs bring their own main()."""
     cc_test(
         name = name,
         size = size,
         srcs = srcs,
         copts = COPTS,
-        deps = deps + ["@cunit//:cunit"],
+        deps = deps + ["//tests/support:testing"],
         **kwargs
     )
 

@@ -1,9 +1,9 @@
 /* The CDC-ACM driver: which devices it accepts, and the bytes of its requests. */
-#include <CUnit/Basic.h>
 #include <string.h>
 
 #include "client/driver.h"
 #include "protocol/cdc.h"
+#include "tests/support/testing.h"
 
 /* Configurations are built from these pieces; each of them has descriptors as devices send them. */
 #define INTERFACE(number, endpoints, class, subclass, protocol)                                    \
@@ -290,17 +290,5 @@ int main(void)
         {"notification", test_notification},
         CU_TEST_INFO_NULL,
     };
-    CU_SuiteInfo suites[] = {
-        {"cdc_acm", NULL, NULL, NULL, NULL, tests},
-        CU_SUITE_INFO_NULL,
-    };
-    unsigned failures;
-
-    if (CU_initialize_registry() != CUE_SUCCESS || CU_register_suites(suites) != CUE_SUCCESS)
-        return 2;
-    CU_basic_set_mode(CU_BRM_VERBOSE);
-    CU_basic_run_tests();
-    failures = CU_get_number_of_failures();
-    CU_cleanup_registry();
-    return failures == 0 ? 0 : 1;
+    return run_tests("cdc_acm", tests);
 }

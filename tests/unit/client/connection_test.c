@@ -6,7 +6,6 @@
 
 #include "client/connection.h"
 
-#include <CUnit/Basic.h>
 #include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -20,6 +19,7 @@
 #include <unistd.h>
 
 #include "protocol/bytes.h"
+#include "tests/support/testing.h"
 
 enum {
     PATIENCE_MS = 20000, /* only a broken test waits for so long */
@@ -873,16 +873,5 @@ int main(void)
         TEST(test_device_list_refused),
         CU_TEST_INFO_NULL,
     };
-    CU_SuiteInfo suites[] = {
-        {"connection", NULL, NULL, NULL, NULL, tests},
-        CU_SUITE_INFO_NULL,
-    };
-    if (CU_initialize_registry() != CUE_SUCCESS || CU_register_suites(suites) != CUE_SUCCESS) {
-        return 2;
-    }
-    CU_basic_set_mode(CU_BRM_NORMAL);
-    CU_basic_run_tests();
-    unsigned failures = CU_get_number_of_failures();
-    CU_cleanup_registry();
-    return failures == 0 ? 0 : 1;
+    return run_tests("connection", tests);
 }

@@ -1,8 +1,8 @@
 /* Which device is meant by "1-1", "0403:6001" and "0403:6001:A50285BI". */
-#include <CUnit/Basic.h>
 #include <string.h>
 
 #include "client/connection.h"
+#include "tests/support/testing.h"
 
 static struct usbip_device_match match;
 
@@ -110,16 +110,5 @@ int main(void)
         {"record", test_record},
         CU_TEST_INFO_NULL,
     };
-    CU_SuiteInfo suites[] = {
-        {"device match", NULL, NULL, NULL, NULL, tests},
-        CU_SUITE_INFO_NULL,
-    };
-    if (CU_initialize_registry() != CUE_SUCCESS || CU_register_suites(suites) != CUE_SUCCESS) {
-        return 2;
-    }
-    CU_basic_set_mode(CU_BRM_NORMAL);
-    CU_basic_run_tests();
-    unsigned failures = CU_get_number_of_failures();
-    CU_cleanup_registry();
-    return failures == 0 ? 0 : 1;
+    return run_tests("device match", tests);
 }

@@ -1,9 +1,9 @@
 /* usbip-serial, the program itself, against a scripted server. Its path is the only argument. */
-#include <CUnit/Basic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
 
+#include "tests/support/testing.h"
 #include "tests/unit/client/scripted_server.h"
 
 static const char *program;
@@ -214,22 +214,11 @@ int main(int argc, char **argv)
         {"usage", test_usage},
         CU_TEST_INFO_NULL,
     };
-    CU_SuiteInfo suites[] = {
-        {"usbip-serial", NULL, NULL, NULL, NULL, tests},
-        CU_SUITE_INFO_NULL,
-    };
-    unsigned failures;
 
     if (argc != 2) {
         fprintf(stderr, "usage: %s PATH-OF-USBIP-SERIAL\n", argv[0]);
         return 2;
     }
     program = argv[1];
-    if (CU_initialize_registry() != CUE_SUCCESS || CU_register_suites(suites) != CUE_SUCCESS)
-        return 2;
-    CU_basic_set_mode(CU_BRM_VERBOSE);
-    CU_basic_run_tests();
-    failures = CU_get_number_of_failures();
-    CU_cleanup_registry();
-    return failures == 0 ? 0 : 1;
+    return run_tests("usbip-serial", tests);
 }

@@ -1,11 +1,11 @@
 /* The serial port, against a scripted server on the loopback interface. */
-#include <CUnit/Basic.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "client/port.h"
 #include "protocol/usbip.h"
+#include "tests/support/testing.h"
 #include "tests/unit/client/scripted_server.h"
 
 enum {
@@ -1007,13 +1007,5 @@ int main(void)
         {"port: restore", NULL, NULL, NULL, NULL, restore},
         CU_SUITE_INFO_NULL,
     };
-    unsigned failures;
-
-    if (CU_initialize_registry() != CUE_SUCCESS || CU_register_suites(suites) != CUE_SUCCESS)
-        return 2;
-    CU_basic_set_mode(CU_BRM_VERBOSE);
-    CU_basic_run_tests();
-    failures = CU_get_number_of_failures();
-    CU_cleanup_registry();
-    return failures == 0 ? 0 : 1;
+    return run_suites(suites);
 }

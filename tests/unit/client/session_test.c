@@ -5,12 +5,12 @@
  */
 #include "client/session.h"
 
-#include <CUnit/Basic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "protocol/bytes.h"
+#include "tests/support/testing.h"
 
 enum {
     NOW = 1000,
@@ -1752,12 +1752,5 @@ int main(void)
         {"byte by byte", byte_by_byte, NULL, NULL, NULL, tests},
         CU_SUITE_INFO_NULL,
     };
-    if (CU_initialize_registry() != CUE_SUCCESS || CU_register_suites(suites) != CUE_SUCCESS) {
-        return 2;
-    }
-    CU_basic_set_mode(CU_BRM_NORMAL);
-    CU_basic_run_tests();
-    unsigned failures = CU_get_number_of_failures();
-    CU_cleanup_registry();
-    return failures == 0 ? 0 : 1;
+    return run_suites(suites);
 }

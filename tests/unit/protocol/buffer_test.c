@@ -1,6 +1,7 @@
 #include "protocol/buffer.h"
 
 #include "protocol/bytes.h"
+#include "tests/support/hex.h"
 #include "tests/support/testing.h"
 
 static void test_reserve_leaves_the_size(void)

@@ -1,5 +1,6 @@
 #include "protocol/bytes.h"
 
+#include "tests/support/hex.h"
 #include "tests/support/testing.h"
 
 static void test_loads_in_wire_order(void)

@@ -1,5 +1,6 @@
 #include "protocol/cdc.h"
 
+#include "tests/support/hex.h"
 #include "tests/support/testing.h"
 
 static void test_functional_descriptors_there(void)

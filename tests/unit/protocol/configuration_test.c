@@ -1,6 +1,7 @@
 #include "protocol/configuration.h"
 
 #include "protocol/cdc.h"
+#include "tests/support/hex.h"
 #include "tests/support/testing.h"
 
 /* A full-speed CDC-ACM device with an interface association. */

@@ -1,5 +1,6 @@
 #include "protocol/ftdi.h"
 
+#include "tests/support/hex.h"
 #include "tests/support/testing.h"
 
 enum { MIN_RATE = 184, MAX_RATE = 3000000, EIGHTHS_PER_SECOND = 24000000 };

@@ -1,5 +1,6 @@
 #include "protocol/usb.h"
 
+#include "tests/support/hex.h"
 #include "tests/support/testing.h"
 
 static void test_setup(void)

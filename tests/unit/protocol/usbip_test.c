@@ -1,5 +1,6 @@
 #include "protocol/usbip.h"
 
+#include "tests/support/hex.h"
 #include "tests/support/testing.h"
 
 #define ZEROS_24 "000000000000000000000000000000000000000000000000"
