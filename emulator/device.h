@@ -113,7 +113,7 @@ unsigned usbip_device_interfaces(const struct usbip_device *device,
 /*
  * The first URB that waits on an endpoint (0 for control), or NULL when there is none, the endpoint
  * is halted, or the session has no room for more completions just now; the function is called again
- * when that changes.
+ * when that changes. A control request under way is given whether there is room or not.
  */
 struct usbip_urb *usbip_device_next_urb(struct usbip_device *device, uint8_t endpoint);
 
