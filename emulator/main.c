@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,16 +48,30 @@ struct emulator {
     uv_signal_t interrupted, terminated;
     struct usbip_scheduler scheduler;
     struct usbip_bus bus;
+    unsigned long dropped_lines;   /* of the log */
     struct usbip_script **scripts; /* of bus.devices */
     struct usbip_server *server;
 };
 
 /* ---- Command line ---- */
 
+/* A reader that has stopped reading must not stop the devices: what a full pipe does not take is
+ * counted instead. */
 static void write_log(void *context, enum usbip_log_level level, const char *line)
 {
-    (void)context, (void)level;
-    fprintf(stderr, "%s\n", line);
+    unsigned long *dropped = context;
+    struct pollfd output = {.fd = STDERR_FILENO, .events = POLLOUT};
+    (void)level;
+    if (poll(&output, 1, 0) == 0) {
+        ++*dropped;
+        return;
+    }
+    if (*dropped > 0)
+        fprintf(stderr, "%lu lines of the log were dropped, because nobody read them\n%s\n",
+                *dropped, line);
+    else
+        fprintf(stderr, "%s\n", line);
+    *dropped = 0;
 }
 
 static int usage_error(const char *format, const char *value)
@@ -143,8 +158,8 @@ static bool add_device(struct emulator *emulator, const char *path)
     };
     char error_text[USBIP_SCRIPT_ERROR_SIZE];
     struct usbip_device *device;
-    struct usbip_script *script = usbip_script_new(&options, &emulator->scheduler,
-                                                   &emulator->bus.log, &device, error_text);
+    struct usbip_script *script =
+        usbip_script_new(&options, &emulator->scheduler, &emulator->bus.log, &device, error_text);
     if (!script) {
         fprintf(stderr, "usbip-emulator: %s\n", error_text);
         return false;
@@ -286,11 +301,12 @@ int main(int argc, char **argv)
     /* A client that is gone is an error of write(), not a signal. */
     signal(SIGPIPE, SIG_IGN);
     setvbuf(stdout, NULL, _IOLBF, 0);
-    if (!emulator.options.has_seed && uv_random(NULL, NULL, &emulator.options.seed,
-                                                sizeof emulator.options.seed, 0, NULL) < 0)
+    if (!emulator.options.has_seed &&
+        uv_random(NULL, NULL, &emulator.options.seed, sizeof emulator.options.seed, 0, NULL) < 0)
         emulator.options.seed = uv_hrtime();
     emulator.bus.log = (struct usbip_log){
         .write = write_log,
+        .context = &emulator.dropped_lines,
         .level = emulator.options.verbose ? USBIP_LOG_VERBOSE : USBIP_LOG_INFO,
     };
     status = EXIT_FAILURE;

@@ -276,6 +276,26 @@ static void test_a_client_that_resets_in_mid_payload(void)
     close_port(open_port("1-2"));
 }
 
+static void test_a_log_that_nobody_reads(void)
+{
+    enum { REFUSALS = 3000 }; /* each logs a line; a pipe takes 64 KiB */
+    uint8_t request[USBIP_IMPORT_REQUEST_SIZE], reply[USBIP_OP_COMMON_SIZE];
+    REQUIRE(usbip_encode_import_request(request, "9-9") == 0);
+    for (int i = 0; i < REFUSALS; i++) {
+        int fd = connect_raw();
+        send_raw(fd, request, sizeof request);
+        REQUIRE(recv(fd, reply, sizeof reply, MSG_WAITALL) == (ssize_t)sizeof reply);
+        close(fd);
+    }
+    struct usbip_port *port = open_port("1-2");
+    CU_ASSERT(echoes(port, "serves all the same"));
+    CU_ASSERT(
+        !emulator_saw(&emulator, "1-2: attached")); /* it was dropped; the pipe is empty now */
+    close_port(port);
+    CU_ASSERT(emulator_saw(&emulator, "lines of the log were dropped"));
+    CU_ASSERT(emulator_saw(&emulator, "1-2: detached"));
+}
+
 /* ---- A server that goes ---- */
 
 static void test_server_gone_in_mid_transfer(void)
@@ -316,6 +336,7 @@ int main(int argc, char **argv)
         {"unknown and busy devices are refused", test_unknown_and_busy},
         {"wrong clients disturb nobody", test_wrong_clients_disturb_nobody},
         {"a client that resets in mid-payload", test_a_client_that_resets_in_mid_payload},
+        {"a log that nobody reads", test_a_log_that_nobody_reads},
         {"the server is gone in mid-transfer", test_server_gone_in_mid_transfer},
         {"IPv6", test_ipv6},
         CU_TEST_INFO_NULL,
