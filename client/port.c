@@ -69,7 +69,8 @@ struct usbip_port *usbip_port_new(const char *server, const char *device)
         return NULL;
     port->server = copy(server);
     port->device = copy(device);
-    if (port->server == NULL || port->device == NULL) {
+    if (port->server == NULL || port->device == NULL ||
+        usbip_port_set_delimiter(port, "\n", 1) != 0) {
         usbip_port_free(port);
         return NULL;
     }
@@ -79,8 +80,6 @@ struct usbip_port *usbip_port_new(const char *server, const char *device)
         .control_lines = USBIP_LINE_DTR | USBIP_LINE_RTS,
         .latency_timer_ms = USBIP_DEFAULT_LATENCY_TIMER_MS,
     };
-    port->delimiter[0] = '\n';
-    port->delimiter_size = 1;
     port->restore = true;
     port->restore_timeout_ms = USBIP_RESTORE_TIMEOUT_MS;
     return port;
@@ -114,6 +113,7 @@ void usbip_port_free(struct usbip_port *port)
     usbip_port_drop_connection(port);
     free(port->server);
     free(port->device);
+    free(port->delimiter);
     free(port);
 }
 
@@ -413,11 +413,16 @@ int usbip_port_set_latency_timer(struct usbip_port *port, unsigned latency_ms)
 
 int usbip_port_set_delimiter(struct usbip_port *port, const void *delimiter, size_t size)
 {
-    if (size < 1 || size > USBIP_MAX_DELIMITER_SIZE)
+    if (size < 1 || size > USBIP_RECEIVE_BUFFER_SIZE)
         return usbip_port_fail(port, USBIP_ERROR_ARGUMENT,
                                "a delimiter of %zu bytes is not within 1 to %d bytes", size,
-                               USBIP_MAX_DELIMITER_SIZE);
-    memcpy(port->delimiter, delimiter, size);
+                               USBIP_RECEIVE_BUFFER_SIZE);
+    uint8_t *bytes = malloc(size);
+    if (bytes == NULL)
+        return usbip_port_fail(port, USBIP_ERROR_MEMORY, "out of memory");
+    memcpy(bytes, delimiter, size);
+    free(port->delimiter);
+    port->delimiter = bytes;
     port->delimiter_size = size;
     return 0;
 }

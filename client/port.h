@@ -42,7 +42,6 @@
 
 enum {
     USBIP_RECEIVE_BUFFER_SIZE = 1 << 20,
-    USBIP_MAX_DELIMITER_SIZE = 64,
     USBIP_DEFAULT_LATENCY_TIMER_MS = 2,
     USBIP_RESTORE_TIMEOUT_MS = 30000,
     USBIP_CLOSE_TIMEOUT_MS = 1000,
@@ -115,7 +114,7 @@ int usbip_port_set_break(struct usbip_port *port, bool on, uint32_t timeout_ms);
 /* FTDI: milliseconds after which a short packet is sent, 1 to 255. Used at the next open. */
 int usbip_port_set_latency_timer(struct usbip_port *port, unsigned latency_ms);
 
-/* What ends a line for read_until and read_line; 1 to USBIP_MAX_DELIMITER_SIZE bytes. */
+/* What ends a line for read_until and read_line; 1 to USBIP_RECEIVE_BUFFER_SIZE bytes. */
 int usbip_port_set_delimiter(struct usbip_port *port, const void *delimiter, size_t size);
 
 /* Whether to look for the device after a loss, and for how long (USBIP_FOREVER allowed). */

@@ -88,7 +88,7 @@ struct usbip_port {
 
     struct usbip_serial_settings settings;
     bool settings_changed; /* since the device was last told, while it could not be told */
-    uint8_t delimiter[USBIP_MAX_DELIMITER_SIZE];
+    uint8_t *delimiter;
     size_t delimiter_size;
     bool restore;
     uint32_t restore_timeout_ms;

@@ -366,6 +366,23 @@ static void test_read_until(void)
     stop();
 }
 
+static void test_long_delimiter(void)
+{
+    static char end[300], data[400];
+
+    memset(end, '=', sizeof(end));
+    start_and_open(scripted_server_new(), "1-1");
+    CU_ASSERT_EQUAL(usbip_port_set_delimiter(port, end, sizeof(end)), 0);
+    send_text("head=");
+    scripted_lock(server);
+    for (unsigned at = 1; at < sizeof(end); at += 23)
+        scripted_send(server, end, 23);
+    scripted_unlock(server);
+    CU_ASSERT_EQUAL(usbip_port_read_line(port, data, sizeof(data), PATIENCE_MS), 4);
+    CU_ASSERT_STRING_EQUAL(data, "head");
+    stop();
+}
+
 static void send_line_end(struct scripted_server *scripted, const char *line)
 {
     if (strncmp(line, "in 82", 5) == 0) {
@@ -964,6 +981,7 @@ int main(void)
         {"every IN transfer is queued again", test_every_in_transfer_is_queued_again},
         {"read_all", test_read_all},
         {"read_until", test_read_until},
+        {"long delimiter", test_long_delimiter},
         {"delimiter comes in two transfers", test_delimiter_comes_in_two_transfers},
         {"read_line", test_read_line},
         {"FTDI status is stripped", test_ftdi_status_is_stripped},
