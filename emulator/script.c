@@ -54,8 +54,8 @@ static uint64_t monotonic_ns(void)
 }
 
 /*
- * Once a limit is exceeded, every further instruction fails, so that pcall() in a loop cannot make the
- * call go on.
+ * Once a limit is exceeded, every further instruction fails, so that pcall() in a loop cannot make
+ * the call go on.
  */
 static void look_at_limits(lua_State *L, lua_Debug *debug)
 {
@@ -69,8 +69,8 @@ static void look_at_limits(lua_State *L, lua_Debug *debug)
         uint64_t now = monotonic_ns();
         if (script->started_ns == 0)
             script->started_ns = now;
-        if (script->instructions <= USBIP_SCRIPT_MAX_INSTRUCTIONS
-            && now - script->started_ns <= USBIP_SCRIPT_MAX_SECONDS * UINT64_C(1000000000))
+        if (script->instructions <= USBIP_SCRIPT_MAX_INSTRUCTIONS &&
+            now - script->started_ns <= USBIP_SCRIPT_MAX_SECONDS * UINT64_C(1000000000))
             return;
         script->exceeded = true;
     }
@@ -291,7 +291,8 @@ static int call_control(lua_State *L)
     bool in = setup->bmRequestType & USB_DIR_IN;
     int type = lua_type(L, -1);
     if (type != LUA_TNIL && type != LUA_TBOOLEAN && !(type == LUA_TSTRING && in))
-        luaL_error(L, "on_control returned a %s for an %s request; it may return %strue, false or nil",
+        luaL_error(L,
+                   "on_control returned a %s for an %s request; it may return %strue, false or nil",
                    luaL_typename(L, -1), in ? "IN" : "OUT", in ? "a string, " : "");
     return 1;
 }

@@ -1,9 +1,9 @@
 /*
- * Devices written in Lua: one script is one device, with a Lua state of its own. What scripts can do
- * is in docs/scripting.md.
+ * Devices written in Lua: one script is one device, with a Lua state of its own. What scripts can
+ * do is in docs/scripting.md.
  *
- * Scripts are hostile until proven otherwise: they cannot reach files, other scripts or the program,
- * memory and time of every call are limited, and an error ends the call, not the server.
+ * Scripts are hostile until proven otherwise: they cannot reach files, other scripts or the
+ * program, memory and time of every call are limited, and an error ends the call, not the server.
  */
 #ifndef EMULATOR_SCRIPT_H
 #define EMULATOR_SCRIPT_H
@@ -33,11 +33,11 @@ struct usbip_script_options {
 };
 
 /*
- * Runs a script and makes the device that it describes. The device is the caller's, and must be freed
- * before the script; the scheduler and the log must outlive both.
+ * Runs a script and makes the device that it describes. The device is the caller's, and must be
+ * freed before the script; the scheduler and the log must outlive both.
  *
- * Returns NULL and, in error_text, the place and the reason: the file cannot be read, a syntax error,
- * an error while it ran, no device { … } in it, or one that usbip_device_new() refuses.
+ * Returns NULL and, in error_text, the place and the reason: the file cannot be read, a syntax
+ * error, an error while it ran, no device { … } in it, or one that usbip_device_new() refuses.
  */
 struct usbip_script *usbip_script_new(const struct usbip_script_options *options,
                                       struct usbip_scheduler *scheduler,

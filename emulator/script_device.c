@@ -11,9 +11,9 @@ enum field_kind {
     FIELD_U8,
     FIELD_U16,
     FIELD_BOOLEAN,
-    FIELD_STRING,      /* of the device's strings */
-    FIELD_STRINGS,     /* a table of them */
-    FIELD_DESCRIPTOR,  /* 18 bytes */
+    FIELD_STRING,     /* of the device's strings */
+    FIELD_STRINGS,    /* a table of them */
+    FIELD_DESCRIPTOR, /* 18 bytes */
     FIELD_CONFIGURATION,
     FIELD_LINE_END,
 };
@@ -21,9 +21,13 @@ enum field_kind {
 enum { IMANUFACTURER = 1, IPRODUCT = 2, ISERIAL = 3 };
 
 #define DESCRIPTOR_FIELD(kind, name)                                                               \
-    {#name, kind, offsetof(struct usbip_device_options, descriptor.name), true}
+    {                                                                                              \
+#name, kind, offsetof(struct usbip_device_options, descriptor.name), true                  \
+    }
 #define ENDPOINT_FIELD(name)                                                                       \
-    {#name, FIELD_U8, offsetof(struct usbip_device_options, function.name), false}
+    {                                                                                              \
+#name, FIELD_U8, offsetof(struct usbip_device_options, function.name), false               \
+    }
 
 /* In the order in which they are read. */
 static const struct field {
@@ -116,8 +120,10 @@ static void set_string(lua_State *L, struct usbip_script *script, const struct f
                        size_t index)
 {
     if (script->options.strings[index])
-        luaL_error(L, "device: string %d is given twice; manufacturer, product and serial are "
-                      "1, 2 and 3", (int)index);
+        luaL_error(L,
+                   "device: string %d is given twice; manufacturer, product and serial are "
+                   "1, 2 and 3",
+                   (int)index);
     size_t size;
     const char *string = keep_string(L, field, &size);
     if (strlen(string) != size)
@@ -176,8 +182,7 @@ static void read_descriptor(lua_State *L, struct usbip_script *script, const str
                    field->name);
 }
 
-static void read_configuration(lua_State *L, struct usbip_script *script,
-                               const struct field *field)
+static void read_configuration(lua_State *L, struct usbip_script *script, const struct field *field)
 {
     lua_pushvalue(L, -1);
     script->options.configuration =
@@ -246,7 +251,8 @@ static void check_names(lua_State *L)
 }
 
 /* What the fields leave open. 1209:0001 is there for tests, and no product has it. */
-static void set_defaults(struct usbip_device_options *options, const struct usbip_function_type *type)
+static void set_defaults(struct usbip_device_options *options,
+                         const struct usbip_function_type *type)
 {
     bool is_ftdi = type == &usbip_function_ftdi; /* by default an FT232R */
     options->descriptor = (struct usbip_device_descriptor){

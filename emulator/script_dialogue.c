@@ -1,7 +1,7 @@
 /*
- * dialogue(): a coroutine that lives from the opening of the port to its closing, and waits for what
- * the host sends. Each function that waits is tried again whenever something has happened, and yields
- * until it has what it wants or its time is up.
+ * dialogue(): a coroutine that lives from the opening of the port to its closing, and waits for
+ * what the host sends. Each function that waits is tried again whenever something has happened, and
+ * yields until it has what it wants or its time is up.
  */
 #include <stdio.h>
 #include <string.h>
@@ -66,13 +66,14 @@ static int wait_for(lua_State *L, enum script_wait wait, lua_KFunction again)
         return 1;
     }
     if (!lua_isyieldable(L))
-        return luaL_error(L, "a dialogue cannot wait inside of a function that Lua's library calls");
+        return luaL_error(L,
+                          "a dialogue cannot wait inside of a function that Lua's library calls");
     dialogue->wait = wait;
     return lua_yieldk(L, 0, 0, again);
 }
 
-static int check_overflow(lua_State *L, const struct script_dialogue *dialogue, const char *function,
-                          const char *missing)
+static int check_overflow(lua_State *L, const struct script_dialogue *dialogue,
+                          const char *function, const char *missing)
 {
     if (unread_size(dialogue) < USBIP_SCRIPT_MAX_INPUT)
         return 0;
@@ -227,7 +228,8 @@ static int write_again(lua_State *L, int status, lua_KContext context)
     }
     struct script_dialogue *dialogue = &script_of(L)->dialogue;
     if (!lua_isyieldable(L))
-        return luaL_error(L, "a dialogue cannot wait inside of a function that Lua's library calls");
+        return luaL_error(L,
+                          "a dialogue cannot wait inside of a function that Lua's library calls");
     dialogue->wait = WAIT_ROOM;
     return lua_yieldk(L, 0, (lua_KContext)done, write_again);
 }
@@ -397,7 +399,7 @@ void script_dialogue_room(struct usbip_script *script)
 void script_open_dialogue(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        {"expect", expect}, {"read", read_bytes}, {"read_line", read_line},
+        {"expect", expect},      {"read", read_bytes}, {"read_line", read_line},
         {"sleep", script_sleep}, {NULL, NULL},
     };
     lua_pushglobaltable(L);

@@ -100,10 +100,10 @@ static int script_set_modem(lua_State *L)
         const char *name;
         unsigned bit;
     } names[] = {
-        {"dcd", USBIP_MODEM_DCD},         {"dsr", USBIP_MODEM_DSR},
-        {"cts", USBIP_MODEM_CTS},         {"ri", USBIP_MODEM_RI},
-        {"break", USBIP_MODEM_BREAK},     {"framing", USBIP_MODEM_FRAMING},
-        {"parity", USBIP_MODEM_PARITY},   {"overrun", USBIP_MODEM_OVERRUN},
+        {"dcd", USBIP_MODEM_DCD},       {"dsr", USBIP_MODEM_DSR},
+        {"cts", USBIP_MODEM_CTS},       {"ri", USBIP_MODEM_RI},
+        {"break", USBIP_MODEM_BREAK},   {"framing", USBIP_MODEM_FRAMING},
+        {"parity", USBIP_MODEM_PARITY}, {"overrun", USBIP_MODEM_OVERRUN},
     };
     struct usbip_device *device = script_need_device(L, "set_modem");
     unsigned modem = usbip_device_modem_state(device);
@@ -151,8 +151,8 @@ static int script_send(lua_State *L)
         return luaL_error(L, "send(): endpoint %d is not an IN endpoint", endpoint);
     size_t size;
     const char *data = luaL_checklstring(L, 2, &size);
-    bool sent = script->attached
-                && usbip_device_send(device, endpoint, (const uint8_t *)data, size);
+    bool sent =
+        script->attached && usbip_device_send(device, endpoint, (const uint8_t *)data, size);
     if (script->attached && !sent)
         return luaL_error(L, "send(): %I bytes do not fit: the host does not read",
                           (lua_Integer)size);
@@ -310,10 +310,10 @@ static void open_timers(lua_State *L)
 void script_open_functions(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        {"after", script_after}, {"every", script_every},         {"halt", script_halt},
-        {"log", script_log},     {"now", script_now},             {"plug", script_plug},
-        {"print", script_log},   {"send", script_send},           {"set_modem", script_set_modem},
-        {"unplug", script_unplug}, {"write", script_write},       {NULL, NULL},
+        {"after", script_after},   {"every", script_every}, {"halt", script_halt},
+        {"log", script_log},       {"now", script_now},     {"plug", script_plug},
+        {"print", script_log},     {"send", script_send},   {"set_modem", script_set_modem},
+        {"unplug", script_unplug}, {"write", script_write}, {NULL, NULL},
     };
     open_timers(L);
     lua_pushglobaltable(L);

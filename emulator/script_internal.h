@@ -45,8 +45,8 @@ struct script_dialogue {
     struct usbip_timer timer;
     bool timed_out;
     struct usbip_buffer input;
-    size_t start;   /* of what is unread in the input */
-    size_t scanned; /* bytes from start that hold no line end */
+    size_t start;    /* of what is unread in the input */
+    size_t scanned;  /* bytes from start that hold no line end */
     size_t arriving; /* bytes of a transfer that are not in the input yet */
 };
 
@@ -56,7 +56,8 @@ struct usbip_script {
     struct usbip_scheduler *scheduler;
     const struct usbip_log *log;
     char *path;
-    char *folder; /* where modules are looked for, with a slash at the end; "" for the current one */
+    char
+        *folder; /* where modules are looked for, with a slash at the end; "" for the current one */
 
     size_t memory;
     uint64_t instructions; /* of this call */

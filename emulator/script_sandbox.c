@@ -13,8 +13,8 @@ enum { MAX_MODULE_NAME = 64 };
 /* ---- Functions of Lua with some of their arguments refused ---- */
 
 /*
- * Calls the function of Lua that a closure of ours stands before. It cannot tell the script's line in
- * its errors, because we are its caller.
+ * Calls the function of Lua that a closure of ours stands before. It cannot tell the script's line
+ * in its errors, because we are its caller.
  */
 static int call_original(lua_State *L)
 {
@@ -104,8 +104,8 @@ static int limited_sort(lua_State *L)
 }
 
 /*
- * What a message handler does at a limit would run inside of the hook that looks at the limits, and so
- * without any.
+ * What a message handler does at a limit would run inside of the hook that looks at the limits, and
+ * so without any.
  */
 static int handle_unless_exceeded(lua_State *L)
 {
@@ -143,7 +143,8 @@ static int limited_xpcall(lua_State *L)
     return finish_xpcall(L, lua_pcallk(L, count, LUA_MULTRET, 1, 0, finish_xpcall), 0);
 }
 
-/* coroutine.wrap(), but a coroutine that fails is not closed: at a limit that would have no limit. */
+/* coroutine.wrap(), but a coroutine that fails is not closed: at a limit that would have no limit.
+ */
 static int resume_wrapped(lua_State *L)
 {
     lua_pushvalue(L, lua_upvalueindex(1)); /* coroutine.resume */
@@ -245,7 +246,8 @@ static int require_module(lua_State *L)
     size_t size;
     const char *name = luaL_checklstring(L, 1, &size);
     if (!is_module_name(name, size))
-        return luaL_error(L, "require(): \"%s\" is not the name of a module beside the script", name);
+        return luaL_error(L, "require(): \"%s\" is not the name of a module beside the script",
+                          name);
     lua_settop(L, 1);
     lua_pushvalue(L, 1);
     if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL)

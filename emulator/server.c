@@ -16,7 +16,7 @@ struct connection {
     struct usbip_device_session *session;
     struct connection *next, *previous;
     struct connection *next_dirty;
-    bool dirty;   /* on the server's list of those with something to do */
+    bool dirty; /* on the server's list of those with something to do */
     bool reading;
     bool writing; /* the last output that was taken is still on its way */
     bool ended;   /* nothing more will come from the client */
@@ -84,7 +84,8 @@ static void on_busy(uv_idle_t *idle)
     (void)idle;
 }
 
-/* Makes the loop come back in time for the next timer. libuv counts in ms: late rather than early. */
+/* Makes the loop come back in time for the next timer. libuv counts in ms: late rather than early.
+ */
 static void set_timer(struct usbip_server *server, uint64_t due_us)
 {
     if (due_us == USBIP_NEVER) {
@@ -226,7 +227,8 @@ static void on_written(uv_write_t *request, int status)
     make_dirty(connection);
 }
 
-/* Sends what is taken, the part that does not fit into the socket later. Returns 0 or a libuv error. */
+/* Sends what is taken, the part that does not fit into the socket later. Returns 0 or a libuv
+ * error. */
 static int send_output(struct connection *connection, const uint8_t *data, size_t size)
 {
     uv_stream_t *stream = (uv_stream_t *)&connection->socket;
@@ -261,7 +263,8 @@ static void update_reading(struct connection *connection)
         uv_read_stop(stream);
 }
 
-/* Sends all there is, as far as the socket takes it. Returns true when there may be more at once. */
+/* Sends all there is, as far as the socket takes it. Returns true when there may be more at once.
+ */
 static bool flush(struct connection *connection)
 {
     struct usbip_device_session *session = connection->session;

@@ -1,8 +1,8 @@
 /*
  * The server: device sessions behind TCP sockets, on a libuv loop that belongs to the caller.
  *
- * Everything that a client has sent is read at once, and everything that is to be sent to it goes out
- * in one write per turn of the loop. One thread.
+ * Everything that a client has sent is read at once, and everything that is to be sent to it goes
+ * out in one write per turn of the loop. One thread.
  */
 #ifndef EMULATOR_SERVER_H
 #define EMULATOR_SERVER_H
@@ -16,11 +16,11 @@
 struct uv_loop_s;
 
 enum {
-    USBIP_SERVER_READ_SIZE = 256 << 10,  /* bytes that are read at once */
-    USBIP_SERVER_MAX_UNSENT = 1 << 20,   /* bytes on their way to a client before it is not read */
-    USBIP_SERVER_BACKLOG = 128,          /* connections that wait to be accepted */
-    USBIP_SERVER_KEEPALIVE_S = 60,       /* silence before TCP asks whether the client is there */
-    USBIP_SERVER_CATCH_UP_US = 10000,    /* of late timers that fire before clients are served */
+    USBIP_SERVER_READ_SIZE = 256 << 10, /* bytes that are read at once */
+    USBIP_SERVER_MAX_UNSENT = 1 << 20,  /* bytes on their way to a client before it is not read */
+    USBIP_SERVER_BACKLOG = 128,         /* connections that wait to be accepted */
+    USBIP_SERVER_KEEPALIVE_S = 60,      /* silence before TCP asks whether the client is there */
+    USBIP_SERVER_CATCH_UP_US = 10000,   /* of late timers that fire before clients are served */
     USBIP_SERVER_ADDRESS_SIZE = 80,
     USBIP_SERVER_ERROR_SIZE = 256,
 };
@@ -31,31 +31,31 @@ struct usbip_server_options {
     struct usbip_bus *bus; /* its log is the server's too */
     struct usbip_scheduler *scheduler;
     /*
-     * False: the scheduler's time is real time from now on. True: its time stands still, and jumps to
-     * the next timer whenever a turn of the loop has nothing else to do.
+     * False: the scheduler's time is real time from now on. True: its time stands still, and jumps
+     * to the next timer whenever a turn of the loop has nothing else to do.
      */
     bool virtual_time;
 };
 
 /*
- * Makes a server that drives the scheduler. Bus, scheduler and loop must outlive it. Returns NULL when
- * memory is out.
+ * Makes a server that drives the scheduler. Bus, scheduler and loop must outlive it. Returns NULL
+ * when memory is out.
  */
 struct usbip_server *usbip_server_new(struct uv_loop_s *loop,
                                       const struct usbip_server_options *options);
 
 /*
- * Accepts connections on "HOST:PORT" or "[IPv6]:PORT"; a host name stands for its first address, port 0
- * for a free one. On success `bound` is the address with the real port. Returns the port, or -1 and,
- * in error_text, why. Once per server.
+ * Accepts connections on "HOST:PORT" or "[IPv6]:PORT"; a host name stands for its first address,
+ * port 0 for a free one. On success `bound` is the address with the real port. Returns the port, or
+ * -1 and, in error_text, why. Once per server.
  */
 int usbip_server_listen(struct usbip_server *server, const char *address,
                         char bound[USBIP_SERVER_ADDRESS_SIZE],
                         char error_text[USBIP_SERVER_ERROR_SIZE]);
 
 /*
- * Stops listening, ends all sessions and drives the scheduler no more. The server frees itself in the
- * loop's next turns, when the last of its handles is closed; run the loop until then.
+ * Stops listening, ends all sessions and drives the scheduler no more. The server frees itself in
+ * the loop's next turns, when the last of its handles is closed; run the loop until then.
  */
 void usbip_server_close(struct usbip_server *server);
 

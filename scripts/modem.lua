@@ -1,4 +1,4 @@
--- A modem with a SIM card: AT commands as a dialogue.
+-- A modem: AT commands as a dialogue.
 device {
     type = "cdc_acm",
     idVendor = 0x1209,
@@ -6,7 +6,6 @@ device {
     manufacturer = "usbip-testbench",
     product = "Modem",
     serial = "356938035643809",
-    line_end = "\r",
 }
 
 local echo = true
@@ -16,17 +15,17 @@ local function answer(text)
     write("\r\n" .. text .. "\r\n")
 end
 
--- Online: what comes is sent back, until "+++" is alone for half a second.
+-- Online: what comes is sent back, until "+++" comes on its own.
 local function call(number)
     sleep(200) -- it rings
     set_modem { dcd = true }
     answer("CONNECT 115200")
     log("online with", number)
-    repeat
-        local bytes = expect("^%+%+%+$", 500) or read(1)
-        if bytes ~= "+++" then write(bytes) end
-    until bytes == "+++"
-    return "OK"
+    while true do
+        local bytes = expect(".+")
+        if bytes == "+++" then return "OK" end
+        write(bytes)
+    end
 end
 
 local function hang_up()
@@ -34,25 +33,23 @@ local function hang_up()
     return "OK"
 end
 
--- A command after "AT", with what matched in its pattern. Returns the final result.
+-- What may stand behind AT. Each function gets what its pattern has captured, and returns the result.
 local commands = {
     { "^$", function() return "OK" end },
     { "^E([01])$", function(on) echo = on == "1" return "OK" end },
     { "^I$", function() answer("usbip-testbench modem") return "OK" end },
     { "^%+CSQ$", function() answer("+CSQ: " .. random(10, 31) .. ",99") return "OK" end },
-    { "^%+(%u+)%?$", function(name)
-        answer("+" .. name .. ": " .. (settings[name] or "0"))
-        return "OK"
-    end },
     { "^%+(%u+)=(.*)$", function(name, value) settings[name] = value return "OK" end },
-    { "^DT?([%d*#]+);?$", call },
+    { "^%+(%u+)%?$", function(name) answer("+" .. name .. ": " .. (settings[name] or "")) return "OK" end },
+    { "^D[TP]?([%d*#]+);?$", call },
     { "^H0?$", hang_up },
 }
 
 local function run(command)
     for _, entry in ipairs(commands) do
-        local matched = table.pack(command:match(entry[1]))
-        if matched[1] then return entry[2](table.unpack(matched)) end
+        local pattern, action = entry[1], entry[2]
+        local captures = table.pack(command:match(pattern))
+        if captures[1] then return action(table.unpack(captures)) end
     end
     return "ERROR"
 end

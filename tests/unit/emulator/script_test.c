@@ -9,12 +9,14 @@
 #include "emulator/script.h"
 #include "emulator/session.h"
 #include "protocol/cdc.h"
+#include "tests/support/testing.h"
 
 #define ACM "device { type = 'cdc_acm', product = 'Test' }\n"
 
 enum { SEEN_SIZE = 1 << 21, LOG_SIZE = 1 << 16, IN_LENGTH = 65536 };
 
 static const char *folder; /* of the scripts */
+static char **documents;   /* paths of the repository's scripts and documentation */
 static struct usbip_scheduler scheduler;
 static struct usbip_bus bus;
 static struct usbip_script *script;
@@ -775,7 +777,8 @@ static void assert_runaway(const char *text)
     open_port();
     send_text("a");
     CU_ASSERT_TRUE(logged("1-1: on_data: test.lua:"));
-    CU_ASSERT_TRUE(logged(": the call ran for more than 10000000 instructions: an endless loop?\n"));
+    CU_ASSERT_TRUE(
+        logged(": the call ran for more than 10000000 instructions: an endless loop?\n"));
     CU_ASSERT_EQUAL(errors(), 1);
     /* The device goes on. */
     clear_log();
@@ -797,9 +800,11 @@ static void test_endless_loops(void)
         "local function loop() while true do end end\n"
         "local t <close> = setmetatable({}, {__close = loop}) loop()",
         "local function loop() while true do end end\n"
-        "coroutine.wrap(function() local t <close> = setmetatable({}, {__close = loop}) loop() end)()",
+        "coroutine.wrap(function() local t <close> = setmetatable({}, {__close = loop}) loop() "
+        "end)()",
         "local function loop() while true do end end\n"
-        "coroutine.wrap(function() for _ in loop, 1, 2, setmetatable({}, {__close = loop}) do end end)()",
+        "coroutine.wrap(function() for _ in loop, 1, 2, setmetatable({}, {__close = loop}) do end "
+        "end)()",
         "table.sort({1,2,3}, function() while true do end end)",
         "string.gsub('a', 'a', function() while true do end end)",
         "error(setmetatable({}, {__tostring = function() while true do end end}))",
@@ -836,23 +841,24 @@ static void test_call_after_limit(void)
 /* xpcall() and coroutine.wrap() are ours: they must be as Lua's. */
 static void test_xpcall_and_wrap(void)
 {
-    CU_ASSERT_TRUE(load(ACM "local function handler(e) return 'handled ' .. e end\n"
-                            "local t = { xpcall(function(...) return ... end, handler, 1, nil, 3) }\n"
-                            "assert(t[1] == true and t[2] == 1 and t[3] == nil and t[4] == 3)\n"
-                            "local ok, e = xpcall(error, handler, 'x', 0)\n"
-                            "assert(ok == false and e == 'handled x')\n"
-                            "local co = coroutine.wrap(function(a)\n"
-                            "  local ok, b = xpcall(function() return coroutine.yield(a + 1) end, handler)\n"
-                            "  coroutine.yield(b * 2, 'two')\n"
-                            "  error({ code = 5 })\n"
-                            "end)\n"
-                            "assert(co(1) == 2)\n"
-                            "assert(select('#', co(10)) == 2)\n"
-                            "local ok, e = pcall(co)\n"
-                            "assert(not ok and e.code == 5)\n"
-                            "assert(not pcall(co))\n"
-                            "assert(not pcall(xpcall, 1))\n"
-                            "assert(not pcall(coroutine.wrap, 1))"));
+    CU_ASSERT_TRUE(
+        load(ACM "local function handler(e) return 'handled ' .. e end\n"
+                 "local t = { xpcall(function(...) return ... end, handler, 1, nil, 3) }\n"
+                 "assert(t[1] == true and t[2] == 1 and t[3] == nil and t[4] == 3)\n"
+                 "local ok, e = xpcall(error, handler, 'x', 0)\n"
+                 "assert(ok == false and e == 'handled x')\n"
+                 "local co = coroutine.wrap(function(a)\n"
+                 "  local ok, b = xpcall(function() return coroutine.yield(a + 1) end, handler)\n"
+                 "  coroutine.yield(b * 2, 'two')\n"
+                 "  error({ code = 5 })\n"
+                 "end)\n"
+                 "assert(co(1) == 2)\n"
+                 "assert(select('#', co(10)) == 2)\n"
+                 "local ok, e = pcall(co)\n"
+                 "assert(not ok and e.code == 5)\n"
+                 "assert(not pcall(co))\n"
+                 "assert(not pcall(xpcall, 1))\n"
+                 "assert(not pcall(coroutine.wrap, 1))"));
     CU_ASSERT_STRING_EQUAL(error_text, "");
 }
 
@@ -938,6 +944,127 @@ static void test_library_limits(void)
     CU_ASSERT_EQUAL(strncmp(error_text, "test.lua:4: ", 12), 0);
     CU_ASSERT_FALSE(load(ACM "local x\n\ntable.insert(nil, 1)"));
     CU_ASSERT_EQUAL(strncmp(error_text, "test.lua:4: ", 12), 0);
+}
+
+/* ---- What the repository shows ---- */
+
+static char *read_document(const char *name)
+{
+    size_t name_size = strlen(name);
+    for (char **path = documents; *path; path++) {
+        size_t size = strlen(*path);
+        if (size < name_size || strcmp(*path + size - name_size, name) != 0)
+            continue;
+        FILE *file = fopen(*path, "r");
+        char *text = calloc(1, LOG_SIZE);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(file);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(text);
+        CU_ASSERT(fread(text, 1, LOG_SIZE - 1, file) < LOG_SIZE - 1);
+        fclose(file);
+        return text;
+    }
+    fprintf(stderr, "%s is not among the arguments\n", name);
+    CU_FAIL_FATAL("a missing argument");
+    return NULL;
+}
+
+static void load_document(const char *name)
+{
+    char *text = read_document(name);
+    CU_ASSERT_TRUE_FATAL(load(text));
+    free(text);
+}
+
+static void test_echo_acm(void)
+{
+    load_document("scripts/echo_acm.lua");
+    open_port();
+    send_text("hello");
+    CU_ASSERT_TRUE(received("hello"));
+}
+
+static void test_echo_ftdi(void)
+{
+    load_document("scripts/echo_ftdi.lua");
+    attach();
+    start_reading();
+    submit(2, false, NULL, "hello", 5);
+    take_output();
+    advance(16);
+    /* Two bytes of status are before the data, and alone in transfers without any. */
+    CU_ASSERT(seen_size >= 7);
+    CU_ASSERT_EQUAL(memcmp(seen + seen_size - 5, "hello", 5), 0);
+}
+
+static void test_modem(void)
+{
+    load_document("scripts/modem.lua");
+    open_port();
+    send_text("AT\r");
+    CU_ASSERT_TRUE(received("AT\r\r\nOK\r\n"));
+    send_text("ate0\r\n");
+    CU_ASSERT_TRUE(received("ate0\r\r\nOK\r\n"));
+    send_text("ATI\r");
+    CU_ASSERT_TRUE(received("\r\nusbip-testbench modem\r\n\r\nOK\r\n"));
+    send_text("AT+CSQ\r");
+    CU_ASSERT_EQUAL(seen_size, strlen("\r\n+CSQ: 20,99\r\n\r\nOK\r\n"));
+    seen_size = 0;
+    send_text("AT+CREG=2\r");
+    CU_ASSERT_TRUE(received("\r\nOK\r\n"));
+    send_text("AT+CREG?\r");
+    CU_ASSERT_TRUE(received("\r\n+CREG: 2\r\n\r\nOK\r\n"));
+    send_text("AT+CMEE?\r");
+    CU_ASSERT_TRUE(received("\r\n+CMEE: \r\n\r\nOK\r\n"));
+    send_text("AT!\r");
+    CU_ASSERT_TRUE(received("\r\nERROR\r\n"));
+    send_text("nonsense\r");
+    CU_ASSERT_TRUE(received(""));
+    send_text("ATDT0123\r");
+    CU_ASSERT_TRUE(received(""));
+    advance(200);
+    CU_ASSERT_TRUE(received("\r\nCONNECT 115200\r\n"));
+    CU_ASSERT_EQUAL(usbip_device_modem_state(device), USBIP_MODEM_DCD);
+    send_text("AT\r");
+    CU_ASSERT_TRUE(received("AT\r"));
+    send_text("+++");
+    CU_ASSERT_TRUE(received("\r\nOK\r\n"));
+    send_text("ATH\r");
+    CU_ASSERT_TRUE(received("\r\nOK\r\n"));
+    CU_ASSERT_EQUAL(usbip_device_modem_state(device), 0);
+    send_text("ATE1\r");
+    CU_ASSERT_TRUE(received("\r\nOK\r\n"));
+    CU_ASSERT_EQUAL(errors(), 0);
+}
+
+/* Every example is loaded, and its hooks run without an error. */
+static void test_documentation(void)
+{
+    char *text = read_document("docs/scripting.md"), *at = text;
+    unsigned count = 0;
+    while ((at = strstr(at, "```lua\n")) != NULL) {
+        char *begin = at + strlen("```lua\n"), *end = strstr(begin, "```");
+        CU_ASSERT_PTR_NOT_NULL_FATAL(end);
+        *end = '\0';
+        CU_ASSERT_TRUE_FATAL(load(begin));
+        count++;
+        attach();
+        control(0x21, CDC_SET_CONTROL_LINE_STATE, USBIP_LINE_DTR, NULL, 0);
+        control(0x40, 1, 0x0101, NULL, 0); /* the same for FTDI */
+        control(0xc0, 0x20, 0, NULL, 64);
+        if (count == 2)
+            CU_ASSERT_EQUAL(reply.size, strlen("version 1.0"));
+        start_reading();
+        submit(count == 2 ? 2 : 1, false, NULL, "VOLT 5\nreset\n", 13);
+        take_output();
+        advance(2500);
+        detach();
+        CU_ASSERT_EQUAL(errors(), 0);
+        if (errors() > 0)
+            fprintf(stderr, "%s\n%s\n", begin, log_text);
+        at = end + 1;
+    }
+    CU_ASSERT_EQUAL(count, 6);
+    free(text);
 }
 
 /* ---- Loading ---- */
@@ -1122,7 +1249,8 @@ static void test_state_per_device(void)
     usbip_script_free(second);
 }
 
-int main(void)
+/* Arguments: the repository's scripts and documentation. */
+int main(int argc, char **argv)
 {
     CU_TestInfo tests[] = {
         {"on_data", test_data},
@@ -1158,6 +1286,10 @@ int main(void)
         {"endless load", test_endless_load},
         {"memory", test_memory},
         {"library limits", test_library_limits},
+        {"scripts/echo_acm.lua", test_echo_acm},
+        {"scripts/echo_ftdi.lua", test_echo_ftdi},
+        {"scripts/modem.lua", test_modem},
+        {"docs/scripting.md", test_documentation},
         {"errors while loading", test_load_errors},
         {"missing script", test_missing_script},
         {"device_descriptor, strings", test_device_descriptor},
@@ -1167,22 +1299,18 @@ int main(void)
         {"a state per device", test_state_per_device},
         CU_TEST_INFO_NULL,
     };
-    CU_SuiteInfo suites[] = {
-        {"script", NULL, NULL, NULL, NULL, tests},
-        CU_SUITE_INFO_NULL,
-    };
     char template[512];
     const char *temporary = getenv("TEST_TMPDIR");
     snprintf(template, sizeof template, "%s/script_test_XXXXXX", temporary ? temporary : "/tmp");
+    documents = argv + 1;
+    for (int i = 1; i < argc; i++)
+        argv[i] = realpath(argv[i], NULL);
     if (!mkdtemp(template) || chdir(template) < 0)
         return 2;
     folder = template;
-    if (CU_initialize_registry() != CUE_SUCCESS || CU_register_suites(suites) != CUE_SUCCESS)
-        return 2;
-    CU_basic_set_mode(CU_BRM_VERBOSE);
-    CU_basic_run_tests();
-    unsigned failures = CU_get_number_of_failures();
-    CU_cleanup_registry();
+    int status = run_tests("script", tests);
     unload();
-    return failures == 0 ? 0 : 1;
+    for (int i = 1; i < argc; i++)
+        free(argv[i]);
+    return status;
 }

@@ -16,6 +16,7 @@
 #include "emulator/server.h"
 #include "emulator/session.h"
 #include "protocol/cdc.h"
+#include "tests/support/testing.h"
 
 enum {
     DEVICES = 2,
@@ -68,9 +69,9 @@ static void make_server(bool virtual_time)
     scheduler = (struct usbip_scheduler){0};
     CU_ASSERT_EQUAL_FATAL(uv_loop_init(&loop), 0);
     add_devices();
-    server = usbip_server_new(
-        &loop, &(struct usbip_server_options){
-                   .bus = &bus, .scheduler = &scheduler, .virtual_time = virtual_time});
+    server = usbip_server_new(&loop, &(struct usbip_server_options){.bus = &bus,
+                                                                    .scheduler = &scheduler,
+                                                                    .virtual_time = virtual_time});
     CU_ASSERT_PTR_NOT_NULL_FATAL(server);
 }
 
@@ -519,8 +520,19 @@ static void test_close_with_clients(void)
 static void test_addresses(void)
 {
     static const char *const bad[] = {
-        "", "localhost", "127.0.0.1", ":3240", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:65536",
-        "127.0.0.1:-1", "127.0.0.1:123456", "::1:3240", "[::1:3240", "[]:3240", "[::1]3240",
+        "",
+        "localhost",
+        "127.0.0.1",
+        ":3240",
+        "127.0.0.1:",
+        "127.0.0.1:x",
+        "127.0.0.1:65536",
+        "127.0.0.1:-1",
+        "127.0.0.1:123456",
+        "::1:3240",
+        "[::1:3240",
+        "[]:3240",
+        "[::1]3240",
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         make_server(false);
@@ -669,15 +681,5 @@ int main(void)
         {"late timers", test_late_timers},
         CU_TEST_INFO_NULL,
     };
-    CU_SuiteInfo suites[] = {
-        {"server", NULL, NULL, NULL, NULL, tests},
-        CU_SUITE_INFO_NULL,
-    };
-    if (CU_initialize_registry() != CUE_SUCCESS || CU_register_suites(suites) != CUE_SUCCESS)
-        return 2;
-    CU_basic_set_mode(CU_BRM_VERBOSE);
-    CU_basic_run_tests();
-    unsigned failures = CU_get_number_of_failures();
-    CU_cleanup_registry();
-    return failures == 0 ? 0 : 1;
+    return run_tests("server", tests);
 }
