@@ -338,7 +338,6 @@ static void script_detach(void *context)
 {
     struct usbip_script *script = context;
     script->attached = false;
-    script->control_urb = NULL;
     run_hook(&(struct call){.script = script, .hook = HOOK_DETACH}, call_without_arguments);
 }
 
@@ -394,21 +393,15 @@ static bool script_control(void *context, struct usbip_urb *urb)
     if (!script_has(script, HOOK_CONTROL))
         return false;
     struct call call = {.script = script, .hook = HOOK_CONTROL, .urb = urb};
-    script->control_urb = urb;
-    bool ran = script_run(script, hook_names[HOOK_CONTROL], call_control, &call, 1);
-    bool gone = script->control_urb != urb; /* the hook has unplugged the device */
-    script->control_urb = NULL;
-    if (!ran) {
-        if (!gone)
-            usbip_urb_stall(urb);
+    if (!script_run(script, hook_names[HOOK_CONTROL], call_control, &call, 1)) {
+        usbip_urb_stall(urb);
         return true;
     }
+    /* The URB is there even if the hook has unplugged the device: URBs go when the session does. */
     bool taken = true;
     size_t size;
     const char *answer;
-    if (gone)
-        ;
-    else if (lua_isnil(script->L, -1))
+    if (lua_isnil(script->L, -1))
         taken = false;
     else if ((answer = lua_tolstring(script->L, -1, &size)) != NULL)
         usbip_urb_complete_with(urb, answer, size);

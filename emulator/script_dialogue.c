@@ -37,7 +37,10 @@ static void consume(struct script_dialogue *dialogue, size_t size)
 
 /* ---- Waiting ---- */
 
-/* The argument at `index` is a time-out in ms, or none. */
+/*
+ * The argument at `index` is a time-out in ms, or none. The timer of a wait that has ended is left
+ * alone until here: when it fires, the dialogue looks at what it waits for, and goes on waiting.
+ */
 static void start_waiting(lua_State *L, int index, const char *function)
 {
     struct usbip_script *script = script_of(L);
@@ -49,13 +52,6 @@ static void start_waiting(lua_State *L, int index, const char *function)
     uint64_t due_us = script->scheduler->now_us + script_check_ms(L, index, function);
     if (usbip_timer_arm(script->scheduler, &dialogue->timer, due_us) < 0)
         luaL_error(L, "%s(): out of memory", function);
-}
-
-static int stop_waiting(lua_State *L, int results)
-{
-    struct usbip_script *script = script_of(L);
-    usbip_timer_cancel(script->scheduler, &script->dialogue.timer);
-    return results;
 }
 
 static int wait_for(lua_State *L, enum script_wait wait, lua_KFunction again)
@@ -126,7 +122,7 @@ static int read_line_again(lua_State *L, int status, lua_KContext context)
         dialogue->skip_newline = !script->line_end && unread(dialogue)[end] == '\r';
         consume(dialogue, (size_t)end + end_size);
         skip_newline(dialogue);
-        return stop_waiting(L, 1);
+        return 1;
     }
     size_t size = unread_size(dialogue);
     dialogue->scanned = size < end_size ? 0 : size - end_size + 1;
@@ -150,7 +146,7 @@ static int read_again(lua_State *L, int status, lua_KContext context)
         return wait_for(L, WAIT_INPUT, read_again);
     lua_pushlstring(L, unread(dialogue), size);
     consume(dialogue, size);
-    return stop_waiting(L, 1);
+    return 1;
 }
 
 static int read_bytes(lua_State *L)
@@ -179,7 +175,7 @@ static int expect_again(lua_State *L, int status, lua_KContext context)
         if (lua_gettop(L) == 4)
             lua_pushlstring(L, unread(dialogue) + first - 1, (size_t)(last - first + 1));
         consume(dialogue, (size_t)last);
-        return stop_waiting(L, lua_gettop(L) - 4);
+        return lua_gettop(L) - 4;
     }
     check_overflow(L, dialogue, "expect", "nothing that matches");
     return wait_for(L, WAIT_INPUT, expect_again);

@@ -78,7 +78,6 @@ struct usbip_script {
 
     bool attached;
     struct usbip_timer plug_timer;
-    struct usbip_urb *control_urb; /* that on_control is looking at */
     struct script_dialogue dialogue;
 };
 

@@ -734,8 +734,7 @@ static void test_dialogue_pulls_the_plug(void)
     CU_ASSERT_TRUE_FATAL(load(ACM "function dialogue()\n"
                                   "  local first = read(1)\n"
                                   "  if first == 'h' then halt(0x01) else unplug(10) end\n"
-                                  "  log('rest', read(1))\n"
-                                  "  read(1)\n"
+                                  "  log('rest', #read(65535), read(1, 10))\n"
                                   "end"));
     open_port();
     send_text("u");
@@ -748,6 +747,8 @@ static void test_dialogue_pulls_the_plug(void)
     send_bytes(big, 300000);
     free(big);
     CU_ASSERT_EQUAL(reply.status, -USBIP_EPIPE);
+    advance(10);
+    CU_ASSERT_TRUE(logged("rest 65535 nil\n"));
 }
 
 static void test_dialogue_input_limit(void)
