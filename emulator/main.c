@@ -309,6 +309,9 @@ int main(int argc, char **argv)
         .context = &emulator.dropped_lines,
         .level = emulator.options.verbose ? USBIP_LOG_VERBOSE : USBIP_LOG_INFO,
     };
+    /* One that an earlier run has left would be taken for ours. */
+    if (emulator.options.port_file)
+        remove(emulator.options.port_file);
     status = EXIT_FAILURE;
     if (add_devices(&emulator, argv + optind, argc - optind))
         status = serve(&emulator, argv + optind);

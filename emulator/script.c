@@ -224,8 +224,8 @@ static int call_line_coding(lua_State *L)
     lua_createtable(L, 0, 5);
     set_integer(L, "rate", coding->dwDTERate);
     set_integer(L, "data_bits", coding->bDataBits);
-    char parity = coding->bParityType <= USBIP_PARITY_SPACE ? "NOEMS"[coding->bParityType] : '?';
-    lua_pushlstring(L, &parity, 1);
+    lua_pushlstring(
+        L, &"NOEMS?"[coding->bParityType <= USBIP_PARITY_SPACE ? coding->bParityType : 5], 1);
     lua_setfield(L, -2, "parity");
     if (coding->bCharFormat == USBIP_STOP_1_5) {
         lua_pushnumber(L, 1.5);
@@ -243,8 +243,8 @@ static int call_control_lines(lua_State *L)
 {
     const struct call *call = lua_touserdata(L, 1);
     push_hook(L, call);
-    lua_pushboolean(L, call->value & USBIP_LINE_DTR);
-    lua_pushboolean(L, call->value & USBIP_LINE_RTS);
+    lua_pushboolean(L, (call->value & USBIP_LINE_DTR) != 0);
+    lua_pushboolean(L, (call->value & USBIP_LINE_RTS) != 0);
     lua_call(L, 2, 0);
     return 0;
 }
@@ -545,12 +545,12 @@ static int load(lua_State *L)
 static bool set_paths(struct usbip_script *script, const char *path)
 {
     const char *slash = strrchr(path, '/');
-    size_t folder_size = slash ? (size_t)(slash - path) + 1 : 0;
-    script->path = malloc(strlen(path) + 1);
+    size_t size = strlen(path) + 1, folder_size = slash ? (size_t)(slash - path) + 1 : 0;
+    script->path = malloc(size);
     script->folder = malloc(folder_size + 1);
     if (!script->path || !script->folder)
         return false;
-    strcpy(script->path, path);
+    memcpy(script->path, path, size);
     memcpy(script->folder, path, folder_size);
     script->folder[folder_size] = '\0';
     return true;

@@ -20,24 +20,26 @@ enum field_kind {
 
 enum { IMANUFACTURER = 1, IPRODUCT = 2, ISERIAL = 3 };
 
-#define DESCRIPTOR_FIELD(kind, name)                                                               \
+#define DESCRIPTOR_FIELD(kind_, field)                                                             \
     {                                                                                              \
-#name, kind, offsetof(struct usbip_device_options, descriptor.name), true                  \
+        .name = #field, .place = offsetof(struct usbip_device_options, descriptor.field),          \
+        .kind = (kind_), .in_descriptor = true                                                     \
     }
-#define ENDPOINT_FIELD(name)                                                                       \
+#define ENDPOINT_FIELD(field)                                                                      \
     {                                                                                              \
-#name, FIELD_U8, offsetof(struct usbip_device_options, function.name), false               \
+        .name = #field, .place = offsetof(struct usbip_device_options, function.field),            \
+        .kind = FIELD_U8                                                                           \
     }
 
 /* In the order in which they are read. */
 static const struct field {
     const char *name;
+    size_t place; /* in usbip_device_options, or the index of a string */
     enum field_kind kind;
-    size_t place;       /* in usbip_device_options, or the index of a string */
     bool in_descriptor; /* device_descriptor says it too */
 } fields[] = {
-    {"type", FIELD_TYPE, 0, false},
-    {"speed", FIELD_SPEED, 0, false},
+    {"type", 0, FIELD_TYPE, false},
+    {"speed", 0, FIELD_SPEED, false},
     DESCRIPTOR_FIELD(FIELD_U16, bcdUSB),
     DESCRIPTOR_FIELD(FIELD_U8, bDeviceClass),
     DESCRIPTOR_FIELD(FIELD_U8, bDeviceSubClass),
@@ -46,17 +48,17 @@ static const struct field {
     DESCRIPTOR_FIELD(FIELD_U16, idVendor),
     DESCRIPTOR_FIELD(FIELD_U16, idProduct),
     DESCRIPTOR_FIELD(FIELD_U16, bcdDevice),
-    {"manufacturer", FIELD_STRING, IMANUFACTURER, true},
-    {"product", FIELD_STRING, IPRODUCT, true},
-    {"serial", FIELD_STRING, ISERIAL, true},
-    {"strings", FIELD_STRINGS, 0, false},
-    {"device_descriptor", FIELD_DESCRIPTOR, 0, false},
-    {"configuration", FIELD_CONFIGURATION, 0, false},
+    {"manufacturer", IMANUFACTURER, FIELD_STRING, true},
+    {"product", IPRODUCT, FIELD_STRING, true},
+    {"serial", ISERIAL, FIELD_STRING, true},
+    {"strings", 0, FIELD_STRINGS, false},
+    {"device_descriptor", 0, FIELD_DESCRIPTOR, false},
+    {"configuration", 0, FIELD_CONFIGURATION, false},
     ENDPOINT_FIELD(out_endpoint),
     ENDPOINT_FIELD(in_endpoint),
     ENDPOINT_FIELD(interrupt_endpoint),
-    {"no_iad", FIELD_BOOLEAN, offsetof(struct usbip_device_options, function.no_iad), false},
-    {"line_end", FIELD_LINE_END, 0, false},
+    {"no_iad", offsetof(struct usbip_device_options, function.no_iad), FIELD_BOOLEAN, false},
+    {"line_end", 0, FIELD_LINE_END, false},
 };
 enum { FIELD_COUNT = sizeof fields / sizeof fields[0] };
 

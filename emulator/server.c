@@ -338,13 +338,15 @@ static void format_address(const struct sockaddr_storage *address,
 {
     char host[INET6_ADDRSTRLEN] = "?";
     if (address->ss_family == AF_INET6) {
-        const struct sockaddr_in6 *ip6 = (const struct sockaddr_in6 *)address;
-        uv_ip6_name(ip6, host, sizeof host);
-        snprintf(text, USBIP_SERVER_ADDRESS_SIZE, "[%s]:%u", host, ntohs(ip6->sin6_port));
+        struct sockaddr_in6 ip6;
+        memcpy(&ip6, address, sizeof ip6);
+        uv_ip6_name(&ip6, host, sizeof host);
+        snprintf(text, USBIP_SERVER_ADDRESS_SIZE, "[%s]:%u", host, ntohs(ip6.sin6_port));
     } else {
-        const struct sockaddr_in *ip4 = (const struct sockaddr_in *)address;
-        uv_ip4_name(ip4, host, sizeof host);
-        snprintf(text, USBIP_SERVER_ADDRESS_SIZE, "%s:%u", host, ntohs(ip4->sin_port));
+        struct sockaddr_in ip4;
+        memcpy(&ip4, address, sizeof ip4);
+        uv_ip4_name(&ip4, host, sizeof host);
+        snprintf(text, USBIP_SERVER_ADDRESS_SIZE, "%s:%u", host, ntohs(ip4.sin_port));
     }
 }
 
@@ -374,13 +376,11 @@ static int start_connection(struct connection *connection)
 static void on_connection(uv_stream_t *listener, int status)
 {
     struct usbip_server *server = listener->data;
-    struct connection *connection = NULL;
+    struct connection *connection = status == 0 ? calloc(1, sizeof *connection) : NULL;
     server->did_something = true;
-    if (status == 0) {
-        connection = calloc(1, sizeof *connection);
+    if (status == 0)
         status = connection ? uv_tcp_init(server->loop, &connection->socket) : UV_ENOMEM;
-    }
-    if (status < 0) {
+    if (!connection || status < 0) {
         free(connection);
         usbip_log(log_of(server), USBIP_LOG_ERROR, "a connection could not be accepted: %s",
                   uv_strerror(status));
@@ -467,7 +467,8 @@ static bool split_address(const char *address, char host[USBIP_SERVER_ADDRESS_SI
     host[size] = '\0';
     *port = colon + 1;
     size_t digits = strspn(*port, "0123456789");
-    return digits > 0 && digits <= 5 && (*port)[digits] == '\0' && atoi(*port) <= UINT16_MAX;
+    return digits > 0 && digits <= 5 && (*port)[digits] == '\0' &&
+           strtoul(*port, NULL, 10) <= UINT16_MAX;
 }
 
 static int bind_listener(struct usbip_server *server, const char *host, const char *port)
@@ -515,7 +516,5 @@ int usbip_server_listen(struct usbip_server *server, const char *address,
         return -1;
     }
     format_address(&name, bound);
-    const struct sockaddr_in *ip4 = (const struct sockaddr_in *)&name;
-    const struct sockaddr_in6 *ip6 = (const struct sockaddr_in6 *)&name;
-    return ntohs(name.ss_family == AF_INET6 ? ip6->sin6_port : ip4->sin_port);
+    return (int)strtol(strrchr(bound, ':') + 1, NULL, 10);
 }

@@ -242,7 +242,7 @@ static void send_text(const char *text)
 
 static void advance(unsigned ms)
 {
-    usbip_scheduler_advance(&scheduler, scheduler.now_us + ms * 1000u);
+    usbip_scheduler_advance(&scheduler, scheduler.now_us + UINT64_C(1000) * ms);
     take_output();
 }
 
@@ -1044,7 +1044,7 @@ static void test_documentation(void)
     unsigned count = 0;
     while ((at = strstr(at, "```lua\n")) != NULL) {
         char *begin = at + strlen("```lua\n"), *end = strstr(begin, "```");
-        CU_ASSERT_PTR_NOT_NULL_FATAL(end);
+        REQUIRE(end != NULL);
         *end = '\0';
         CU_ASSERT_TRUE_FATAL(load(begin));
         count++;

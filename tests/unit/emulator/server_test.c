@@ -223,13 +223,15 @@ static int import(unsigned device)
 /* Sends text to the echoing device and compares what comes back. */
 static void exchange(int fd, unsigned device, const char *text)
 {
+    const size_t headers = 2 * (size_t)USBIP_HEADER_SIZE;
     uint8_t bytes[2 * USBIP_HEADER_SIZE + 256];
     struct usbip_header header;
     size_t size = strlen(text);
+    REQUIRE(size <= sizeof bytes - headers);
     make_submit(bytes, device, 2, 1, true, 256);
     make_submit(bytes + USBIP_HEADER_SIZE, device, 3, 1, false, (uint32_t)size);
-    memcpy(bytes + 2 * USBIP_HEADER_SIZE, text, size);
-    send_all(fd, bytes, 2 * USBIP_HEADER_SIZE + size);
+    memcpy(bytes + headers, text, size); /* NOLINT(bugprone-not-null-terminated-result): bytes */
+    send_all(fd, bytes, headers + size);
     for (int i = 0; i < 2; i++) {
         receive_all(fd, bytes, URB_REPLY);
         CU_ASSERT_EQUAL_FATAL(usbip_decode_header(bytes, &header), 0);
@@ -368,8 +370,7 @@ static void make_pairs(struct slow_client *client)
     client->output_size = client->input_size = SLOW_PAIRS * pair;
     client->output = malloc(client->output_size);
     client->input = malloc(client->input_size);
-    CU_ASSERT_PTR_NOT_NULL_FATAL(client->output);
-    CU_ASSERT_PTR_NOT_NULL_FATAL(client->input);
+    REQUIRE(client->output && client->input);
     for (uint32_t i = 0; i < SLOW_PAIRS; i++) {
         uint8_t *at = client->output + i * pair;
         make_submit(at, 1, 2 * i + 2, 1, false, PIECE);
@@ -569,7 +570,7 @@ static void test_port_in_use(void)
     char address[64], expected[128];
     const struct sockaddr_in any = {.sin_family = AF_INET,
                                     .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    struct sockaddr_in name;
+    struct sockaddr_in name = {0};
     socklen_t size = sizeof name;
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     CU_ASSERT_EQUAL_FATAL(bind(fd, (const struct sockaddr *)&any, sizeof any), 0);

@@ -79,7 +79,8 @@ expect 1 "usbip-emulator: syntax.lua:4: 'end' expected (to close 'function' at l
 expect 1 'usbip-emulator: empty.lua: no device { ... } in it, which says what the device is' empty.lua
 expect 1 'usbip-emulator: descriptor.lua: a raw device needs a configuration descriptor' descriptor.lua
 
-# Addresses and files that are not good. Nothing is left behind.
+# Addresses and files that are not good. Nothing is left behind, also not by an earlier run.
+echo 1 >port
 expect 1 'usbip-emulator: "here" is not an address to listen on; write HOST:PORT or *' \
     --listen here --port-file port good.lua
 expect 1 'usbip-emulator: cannot listen on 203.0.113.1:0: address not available; choose another *' \
