@@ -19,6 +19,8 @@ struct usbip_urb;
 
 enum { USBIP_BREAK_STOP = 0, USBIP_BREAK_START = 0xffff };
 
+/* What returns a bool returns whether it went well; if not, the request or transfer behind it ends
+ * with a stall. */
 struct usbip_behaviour_ops {
     /* The device exists; called once, before everything else. */
     void (*start)(void *context, struct usbip_device *device);
@@ -28,19 +30,19 @@ struct usbip_behaviour_ops {
     void (*detach)(void *context);
 
     /* The host has opened the port (DTR rises), or closed it (DTR falls, or the host is gone). */
-    void (*open)(void *context);
+    bool (*open)(void *context);
     void (*close)(void *context);
 
     /* The host has set these; called for every request, also when nothing changes. */
-    void (*line_coding)(void *context, const struct usbip_line_coding *coding);
-    void (*control_lines)(void *context, unsigned lines); /* USBIP_LINE_… */
+    bool (*line_coding)(void *context, const struct usbip_line_coding *coding);
+    bool (*control_lines)(void *context, unsigned lines); /* USBIP_LINE_… */
     /* USBIP_BREAK_STOP, USBIP_BREAK_START, or a duration in ms. */
-    void (*send_break)(void *context, unsigned duration_ms);
+    bool (*send_break)(void *context, unsigned duration_ms);
 
     /* Bytes that the host has sent, valid until this returns or halts the endpoint. Not called
      * while less than half of the room to write is left, so that what answers every byte with a
      * byte or less is never refused; the host then waits. */
-    void (*data)(void *context, const uint8_t *data, size_t size);
+    bool (*data)(void *context, const uint8_t *data, size_t size);
 
     /* The host has taken, or purged, all that had to wait for it. Not called for what
      * usbip_device_write() got rid of at once. */
@@ -53,9 +55,8 @@ struct usbip_behaviour_ops {
      */
     bool (*control)(void *context, struct usbip_urb *urb);
 
-    /* Raw function: a transfer on an OUT endpoint. Returns true when it has completed it; false
-     * accepts and drops it. */
-    bool (*out)(void *context, uint8_t endpoint, struct usbip_urb *urb);
+    /* Raw function: a transfer on an OUT endpoint; its bytes are valid as for `data`. */
+    bool (*out)(void *context, uint8_t endpoint, const uint8_t *data, size_t size);
     /* Raw function: the host asks for data on this IN endpoint and none is kept for it. */
     void (*in)(void *context, uint8_t endpoint);
 };

@@ -179,45 +179,43 @@ static void destroy(struct usbip_function *function)
 
 /* ---- Requests ---- */
 
+/* A class request to our interface without data for the host. False: to be stalled. */
+static bool set(struct cdc_acm *acm, const struct usbip_urb *urb)
+{
+    uint16_t wValue = urb->setup.wValue;
+    struct usbip_line_coding coding;
+    switch (urb->setup.bRequest) {
+    case CDC_SET_LINE_CODING:
+        if (urb->length != CDC_LINE_CODING_SIZE)
+            return false;
+        usbip_cdc_decode_line_coding(urb->data, &coding);
+        return usbip_serial_set_coding(&acm->serial, &coding);
+    case CDC_SET_CONTROL_LINE_STATE:
+        return usbip_serial_set_lines(&acm->serial, wValue & (USBIP_LINE_DTR | USBIP_LINE_RTS));
+    case CDC_SEND_BREAK:
+        return usbip_serial_send_break(&acm->serial, wValue);
+    default:
+        return false;
+    }
+}
+
 static void control(struct usbip_function *function, struct usbip_urb *urb)
 {
     struct cdc_acm *acm = cdc_acm_of(function);
     const struct usbip_setup *setup = &urb->setup;
     const uint8_t to_interface = USB_TYPE_CLASS | USB_RECIP_INTERFACE;
     bool for_us = setup->wIndex == acm->control_interface;
-    struct usbip_line_coding coding;
-    uint8_t bytes[CDC_LINE_CODING_SIZE];
 
     if (for_us && setup->bmRequestType == (to_interface | USB_DIR_IN) &&
         setup->bRequest == CDC_GET_LINE_CODING) {
+        uint8_t bytes[CDC_LINE_CODING_SIZE];
         usbip_cdc_encode_line_coding(bytes, &acm->serial.coding);
         usbip_urb_complete_with(urb, bytes, sizeof bytes);
-        return;
-    }
-    if (!for_us || setup->bmRequestType != to_interface) {
+    } else if (for_us && setup->bmRequestType == to_interface && set(acm, urb)) {
+        usbip_urb_complete(urb, 0, urb->length);
+    } else {
         usbip_urb_stall(urb);
-        return;
     }
-    switch (setup->bRequest) {
-    case CDC_SET_LINE_CODING:
-        if (urb->length != CDC_LINE_CODING_SIZE) {
-            usbip_urb_stall(urb);
-            return;
-        }
-        usbip_cdc_decode_line_coding(urb->data, &coding);
-        usbip_serial_set_coding(&acm->serial, &coding);
-        break;
-    case CDC_SET_CONTROL_LINE_STATE:
-        usbip_serial_set_lines(&acm->serial, setup->wValue & (USBIP_LINE_DTR | USBIP_LINE_RTS));
-        break;
-    case CDC_SEND_BREAK:
-        usbip_serial_send_break(&acm->serial, setup->wValue);
-        break;
-    default:
-        usbip_urb_stall(urb);
-        return;
-    }
-    usbip_urb_complete(urb, 0, urb->length);
 }
 
 /* ---- Data and notifications ---- */

@@ -256,6 +256,14 @@ void usbip_urb_stall(struct usbip_urb *urb)
     usbip_urb_complete(urb, -USBIP_EPIPE, 0);
 }
 
+void usbip_device_complete_first(struct usbip_device *device, uint8_t endpoint, uint32_t seqnum,
+                                 int32_t status, uint32_t actual_length)
+{
+    struct usbip_urb *first = device->endpoints[usbip_endpoint_index(endpoint)].first;
+    if (first && first->seqnum == seqnum)
+        usbip_urb_complete(first, status, actual_length);
+}
+
 void usbip_device_halt(struct usbip_device *device, uint8_t endpoint)
 {
     struct endpoint *queue = &device->endpoints[usbip_endpoint_index(endpoint)];

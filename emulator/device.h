@@ -134,6 +134,13 @@ void usbip_urb_complete_with(struct usbip_urb *urb, const void *data, size_t siz
 void usbip_urb_stall(struct usbip_urb *urb);
 
 /*
+ * Completes the first URB of an endpoint if it still has this seqnum: the behaviour, called in
+ * between, may have ended it.
+ */
+void usbip_device_complete_first(struct usbip_device *device, uint8_t endpoint, uint32_t seqnum,
+                                 int32_t status, uint32_t actual_length);
+
+/*
  * Halts an endpoint: the URBs that wait and those to come end with -USBIP_EPIPE, until the host
  * sends CLEAR_FEATURE(ENDPOINT_HALT).
  */

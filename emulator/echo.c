@@ -6,10 +6,10 @@ static void start(void *context, struct usbip_device *device)
     echo->device = device;
 }
 
-static void data(void *context, const uint8_t *data, size_t size)
+static bool data(void *context, const uint8_t *data, size_t size)
 {
     struct usbip_echo *echo = context;
-    usbip_device_write(echo->device, data, size);
+    return usbip_device_write(echo->device, data, size) == size;
 }
 
 const struct usbip_behaviour_ops usbip_echo_ops = {.start = start, .data = data};

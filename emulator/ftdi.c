@@ -221,25 +221,23 @@ static void reset_sio(struct ftdi *ftdi)
     usbip_serial_purge(&ftdi->serial);
 }
 
-static void sio_reset(struct ftdi *ftdi, struct usbip_urb *urb)
+static bool sio_reset(struct ftdi *ftdi, uint16_t wValue)
 {
-    switch (urb->setup.wValue) {
+    switch (wValue) {
     case FTDI_SIO_RESET_SIO:
         reset_sio(ftdi);
-        break;
+        return true;
     case FTDI_SIO_RESET_PURGE_UART_TO_HOST:
         usbip_serial_purge(&ftdi->serial);
-        break;
+        return true;
     case FTDI_SIO_RESET_PURGE_HOST_TO_UART: /* never holds anything back */
-        break;
+        return true;
     default:
-        usbip_urb_stall(urb);
-        return;
+        return false;
     }
-    usbip_urb_complete(urb, 0, urb->length);
 }
 
-static void modem_ctrl(struct ftdi *ftdi, uint16_t wValue)
+static bool modem_ctrl(struct ftdi *ftdi, uint16_t wValue)
 {
     unsigned lines = ftdi->serial.lines;
     if (wValue & FTDI_MODEM_CTRL_SET_DTR)
@@ -248,7 +246,7 @@ static void modem_ctrl(struct ftdi *ftdi, uint16_t wValue)
     if (wValue & FTDI_MODEM_CTRL_SET_RTS)
         lines = wValue & FTDI_MODEM_CTRL_RTS ? lines | USBIP_LINE_RTS
                                              : lines & ~(unsigned)USBIP_LINE_RTS;
-    usbip_serial_set_lines(&ftdi->serial, lines);
+    return usbip_serial_set_lines(&ftdi->serial, lines);
 }
 
 static bool same_format(const struct usbip_line_coding *a, const struct usbip_line_coding *b)
@@ -258,22 +256,20 @@ static bool same_format(const struct usbip_line_coding *a, const struct usbip_li
 }
 
 /* Format and break share a request: hosts send it for either. */
-static void set_data(struct ftdi *ftdi, struct usbip_urb *urb)
+static bool set_data(struct ftdi *ftdi, uint16_t wValue)
 {
     struct usbip_line_coding coding = ftdi->serial.coding;
-    uint16_t wValue = urb->setup.wValue;
-    if (usbip_ftdi_decode_line_format(wValue, &coding) < 0) {
-        usbip_urb_stall(urb);
-        return;
-    }
-    bool breaking = wValue & FTDI_SET_DATA_BREAK;
+    if (usbip_ftdi_decode_line_format(wValue, &coding) < 0)
+        return false;
+    bool well = true, breaking = wValue & FTDI_SET_DATA_BREAK;
     bool break_changes = breaking != ftdi->breaking;
-    if (!break_changes || !same_format(&coding, &ftdi->serial.coding))
-        usbip_serial_set_coding(&ftdi->serial, &coding);
     ftdi->breaking = breaking;
+    if (!break_changes || !same_format(&coding, &ftdi->serial.coding))
+        well = usbip_serial_set_coding(&ftdi->serial, &coding);
     if (break_changes)
-        usbip_serial_send_break(&ftdi->serial, breaking ? USBIP_BREAK_START : USBIP_BREAK_STOP);
-    usbip_urb_complete(urb, 0, urb->length);
+        well &=
+            usbip_serial_send_break(&ftdi->serial, breaking ? USBIP_BREAK_START : USBIP_BREAK_STOP);
+    return well;
 }
 
 /*
@@ -294,60 +290,52 @@ static uint32_t asked_rate(uint16_t wValue, uint16_t wIndex)
     return usbip_ftdi_decode_baud_rate(wValue, wIndex);
 }
 
-static void set_baud_rate(struct ftdi *ftdi, struct usbip_urb *urb)
+static bool set_baud_rate(struct ftdi *ftdi, uint16_t wValue, uint16_t wIndex)
 {
     struct usbip_line_coding coding = ftdi->serial.coding;
-    coding.dwDTERate = asked_rate(urb->setup.wValue, urb->setup.wIndex & 1);
-    if (coding.dwDTERate == 0) {
-        usbip_urb_stall(urb);
-        return;
-    }
-    usbip_serial_set_coding(&ftdi->serial, &coding);
-    usbip_urb_complete(urb, 0, urb->length);
+    coding.dwDTERate = asked_rate(wValue, wIndex & 1);
+    return coding.dwDTERate > 0 && usbip_serial_set_coding(&ftdi->serial, &coding);
 }
 
-static void vendor_out(struct ftdi *ftdi, struct usbip_urb *urb)
+static bool set_latency_timer(struct ftdi *ftdi, uint16_t wValue)
 {
-    const struct usbip_setup *setup = &urb->setup;
+    if ((wValue & 0xff) == 0)
+        return false;
+    ftdi->latency_ms = wValue & 0xff;
+    pump(ftdi);
+    return true;
+}
+
+/* A vendor request without data for the host. False: to be stalled. */
+static bool vendor_out(struct ftdi *ftdi, const struct usbip_setup *setup)
+{
     switch (setup->bRequest) {
     case FTDI_SIO_RESET:
-        sio_reset(ftdi, urb);
-        return;
-    case FTDI_SIO_SET_BAUD_RATE:
-        set_baud_rate(ftdi, urb);
-        return;
-    case FTDI_SIO_SET_DATA:
-        set_data(ftdi, urb);
-        return;
+        return sio_reset(ftdi, setup->wValue);
     case FTDI_SIO_MODEM_CTRL:
-        modem_ctrl(ftdi, setup->wValue);
-        break;
+        return modem_ctrl(ftdi, setup->wValue);
+    case FTDI_SIO_SET_BAUD_RATE:
+        return set_baud_rate(ftdi, setup->wValue, setup->wIndex);
+    case FTDI_SIO_SET_DATA:
+        return set_data(ftdi, setup->wValue);
     case FTDI_SIO_SET_LATENCY_TIMER:
-        if ((setup->wValue & 0xff) == 0) {
-            usbip_urb_stall(urb);
-            return;
-        }
-        ftdi->latency_ms = setup->wValue & 0xff;
-        pump(ftdi);
-        break;
+        return set_latency_timer(ftdi, setup->wValue);
     case FTDI_SIO_SET_EVENT_CHAR:
         ftdi->event_char = setup->wValue;
-        break;
+        return true;
     case FTDI_SIO_WRITE_EEPROM:
         ftdi->eeprom[setup->wIndex % FTDI_EEPROM_WORDS_FT232R] = setup->wValue;
-        break;
+        return true;
     case FTDI_SIO_ERASE_EEPROM:
         memset(ftdi->eeprom, 0xff, sizeof ftdi->eeprom);
-        break;
+        return true;
     case FTDI_SIO_SET_FLOW_CTRL: /* nothing at the far end ever has to wait */
     case FTDI_SIO_SET_ERROR_CHAR:
     case FTDI_SIO_SET_BITMODE:
-        break;
+        return true;
     default:
-        usbip_urb_stall(urb);
-        return;
+        return false;
     }
-    usbip_urb_complete(urb, 0, urb->length);
 }
 
 static void vendor_in(struct ftdi *ftdi, struct usbip_urb *urb)
@@ -382,10 +370,11 @@ static void vendor_in(struct ftdi *ftdi, struct usbip_urb *urb)
 static void control(struct usbip_function *function, struct usbip_urb *urb)
 {
     uint8_t type = urb->setup.bmRequestType;
-    if (type == (USB_TYPE_VENDOR | USB_RECIP_DEVICE))
-        vendor_out(ftdi_of(function), urb);
-    else if (type == (USB_DIR_IN | USB_TYPE_VENDOR | USB_RECIP_DEVICE))
+    if (type == (USB_DIR_IN | USB_TYPE_VENDOR | USB_RECIP_DEVICE))
         vendor_in(ftdi_of(function), urb);
+    else if (type == (USB_TYPE_VENDOR | USB_RECIP_DEVICE) &&
+             vendor_out(ftdi_of(function), &urb->setup))
+        usbip_urb_complete(urb, 0, urb->length);
     else
         usbip_urb_stall(urb);
 }

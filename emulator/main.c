@@ -265,6 +265,16 @@ static bool start(struct emulator *emulator, char **paths)
     return true;
 }
 
+static void report_script_errors(const struct usbip_bus *bus)
+{
+    for (unsigned i = 0; i < bus->count; i++) {
+        uint64_t errors = usbip_device_counters(bus->devices[i])->script_errors;
+        if (errors > 0)
+            usbip_log(&bus->log, USBIP_LOG_ERROR, "%s: its script failed %" PRIu64 " times",
+                      usbip_device_name(bus->devices[i]), errors);
+    }
+}
+
 static int serve(struct emulator *emulator, char **paths)
 {
     const struct usbip_server_options server_options = {
@@ -289,6 +299,7 @@ static int serve(struct emulator *emulator, char **paths)
     }
     uv_run(&emulator->loop, UV_RUN_DEFAULT);
     uv_loop_close(&emulator->loop);
+    report_script_errors(&emulator->bus);
     return status;
 }
 

@@ -110,14 +110,13 @@ static void in(struct usbip_function *function, uint8_t endpoint)
 static void out(struct usbip_function *function, uint8_t endpoint)
 {
     const struct usbip_behaviour *behaviour = usbip_device_behaviour(function->device);
-    const struct endpoint *queue = &function->device->endpoints[usbip_endpoint_index(endpoint)];
     struct usbip_urb *urb;
     while ((urb = usbip_device_next_urb(function->device, endpoint)) != NULL) {
-        if (behaviour->ops->out && behaviour->ops->out(behaviour->context, endpoint, urb))
-            continue;
-        /* The behaviour may have halted the endpoint, which ended the URB. */
-        if (queue->first == urb)
-            usbip_urb_complete(urb, 0, urb->length);
+        uint32_t seqnum = urb->seqnum, length = urb->length;
+        bool well = !behaviour->ops->out ||
+                    behaviour->ops->out(behaviour->context, endpoint, urb->data, length);
+        usbip_device_complete_first(function->device, endpoint, seqnum, well ? 0 : -USBIP_EPIPE,
+                                    well ? length : 0);
     }
 }
 

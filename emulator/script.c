@@ -106,6 +106,7 @@ void script_report(struct usbip_script *script, const char *what, const char *me
     const char *name = script->device ? usbip_device_name(script->device) : script->path;
     enum usbip_log_level level = USBIP_LOG_ERROR;
     while (*message) {
+        message += strspn(message, "\t"); /* of a traceback */
         size_t length = strcspn(message, "\n");
         usbip_log(script->log, level, "%s: %s: %.*s", name, what, (int)length, message);
         level = USBIP_LOG_VERBOSE;
@@ -196,10 +197,11 @@ static void push_bytes(lua_State *L, const uint8_t *data, size_t size)
     lua_pushlstring(L, size ? (const char *)data : "", size);
 }
 
-static void run_hook(struct call *call, lua_CFunction function)
+/* False when the hook has failed. */
+static bool run_hook(struct call *call, lua_CFunction function)
 {
-    if (script_has(call->script, call->hook))
-        script_run(call->script, hook_names[call->hook], function, call, 0);
+    return !script_has(call->script, call->hook) ||
+           script_run(call->script, hook_names[call->hook], function, call, 0);
 }
 
 static int call_without_arguments(lua_State *L)
@@ -299,13 +301,10 @@ static int call_control(lua_State *L)
 
 static int call_transfer_out(lua_State *L)
 {
-    struct call *call = lua_touserdata(L, 1);
+    const struct call *call = lua_touserdata(L, 1);
     push_hook(L, call);
     lua_pushinteger(L, call->value);
-    push_bytes(L, call->urb->data, call->urb->length);
-    /* Before the hook, which may halt the endpoint or unplug the device, and so end the URB. */
-    usbip_urb_complete(call->urb, 0, call->urb->length);
-    call->urb = NULL;
+    push_bytes(L, call->data, call->size);
     lua_call(L, 2, 0);
     return 0;
 }
@@ -341,12 +340,14 @@ static void script_detach(void *context)
     run_hook(&(struct call){.script = script, .hook = HOOK_DETACH}, call_without_arguments);
 }
 
-static void script_opened(void *context)
+static bool script_opened(void *context)
 {
     struct usbip_script *script = context;
-    run_hook(&(struct call){.script = script, .hook = HOOK_OPEN}, call_without_arguments);
+    bool well =
+        run_hook(&(struct call){.script = script, .hook = HOOK_OPEN}, call_without_arguments);
     if (script_has(script, HOOK_DIALOGUE))
         script_dialogue_start(script);
+    return well;
 }
 
 static void script_closed(void *context)
@@ -356,30 +357,31 @@ static void script_closed(void *context)
     run_hook(&(struct call){.script = script, .hook = HOOK_CLOSE}, call_without_arguments);
 }
 
-static void script_line_coding(void *context, const struct usbip_line_coding *coding)
+static bool script_line_coding(void *context, const struct usbip_line_coding *coding)
 {
     struct call call = {.script = context, .hook = HOOK_LINE_CODING, .coding = coding};
-    run_hook(&call, call_line_coding);
+    return run_hook(&call, call_line_coding);
 }
 
-static void script_control_lines(void *context, unsigned lines)
+static bool script_control_lines(void *context, unsigned lines)
 {
     struct call call = {.script = context, .hook = HOOK_CONTROL_LINES, .value = lines};
-    run_hook(&call, call_control_lines);
+    return run_hook(&call, call_control_lines);
 }
 
-static void script_send_break(void *context, unsigned duration_ms)
+static bool script_send_break(void *context, unsigned duration_ms)
 {
     struct call call = {.script = context, .hook = HOOK_BREAK, .value = duration_ms};
-    run_hook(&call, call_break);
+    return run_hook(&call, call_break);
 }
 
-static void script_data(void *context, const uint8_t *data, size_t size)
+static bool script_data(void *context, const uint8_t *data, size_t size)
 {
     struct call call = {.script = context, .hook = HOOK_DATA, .data = data, .size = size};
-    run_hook(&call, call_data);
+    bool well = run_hook(&call, call_data);
     if (call.script->dialogue.thread)
         script_dialogue_input(call.script, data, size);
+    return well;
 }
 
 static void script_drained(void *context)
@@ -413,16 +415,14 @@ static bool script_control(void *context, struct usbip_urb *urb)
     return taken;
 }
 
-static bool script_transfer_out(void *context, uint8_t endpoint, struct usbip_urb *urb)
+static bool script_transfer_out(void *context, uint8_t endpoint, const uint8_t *data, size_t size)
 {
-    struct usbip_script *script = context;
-    if (!script_has(script, HOOK_TRANSFER_OUT))
-        return false;
-    struct call call = {.script = script, .hook = HOOK_TRANSFER_OUT, .value = endpoint, .urb = urb};
-    run_hook(&call, call_transfer_out);
-    if (call.urb) /* memory was out before the hook was called */
-        usbip_urb_complete(urb, -USBIP_ENOMEM, 0);
-    return true;
+    struct call call = {.script = context,
+                        .hook = HOOK_TRANSFER_OUT,
+                        .value = endpoint,
+                        .data = data,
+                        .size = size};
+    return run_hook(&call, call_transfer_out);
 }
 
 static void script_transfer_in(void *context, uint8_t endpoint)

@@ -17,33 +17,34 @@ void usbip_serial_reset(struct usbip_serial *serial)
     serial->holds_output = false;
 }
 
-void usbip_serial_set_coding(struct usbip_serial *serial, const struct usbip_line_coding *coding)
+bool usbip_serial_set_coding(struct usbip_serial *serial, const struct usbip_line_coding *coding)
 {
     const struct usbip_behaviour *behaviour = usbip_device_behaviour(serial->device);
     char text[USBIP_LINE_CODING_TEXT_SIZE];
     serial->coding = *coding;
     usbip_log(usbip_device_log(serial->device), USBIP_LOG_VERBOSE, "%s: line coding %s",
               usbip_device_name(serial->device), usbip_format_line_coding(coding, text));
-    if (behaviour->ops->line_coding)
-        behaviour->ops->line_coding(behaviour->context, coding);
+    return !behaviour->ops->line_coding || behaviour->ops->line_coding(behaviour->context, coding);
 }
 
-void usbip_serial_set_lines(struct usbip_serial *serial, unsigned lines)
+bool usbip_serial_set_lines(struct usbip_serial *serial, unsigned lines)
 {
     const struct usbip_behaviour *behaviour = usbip_device_behaviour(serial->device);
     bool was_open = serial->lines & USBIP_LINE_DTR, is_open = lines & USBIP_LINE_DTR;
     serial->lines = lines;
     usbip_log(usbip_device_log(serial->device), USBIP_LOG_VERBOSE, "%s: DTR %d RTS %d",
               usbip_device_name(serial->device), is_open, (lines & USBIP_LINE_RTS) != 0);
+    bool well = true;
     if (behaviour->ops->control_lines)
-        behaviour->ops->control_lines(behaviour->context, lines);
+        well = behaviour->ops->control_lines(behaviour->context, lines);
     if (is_open && !was_open && behaviour->ops->open)
-        behaviour->ops->open(behaviour->context);
+        well &= behaviour->ops->open(behaviour->context);
     if (!is_open && was_open && behaviour->ops->close)
         behaviour->ops->close(behaviour->context);
+    return well;
 }
 
-void usbip_serial_send_break(struct usbip_serial *serial, unsigned duration_ms)
+bool usbip_serial_send_break(struct usbip_serial *serial, unsigned duration_ms)
 {
     const struct usbip_behaviour *behaviour = usbip_device_behaviour(serial->device);
     if (duration_ms == USBIP_BREAK_START || duration_ms == USBIP_BREAK_STOP)
@@ -53,33 +54,41 @@ void usbip_serial_send_break(struct usbip_serial *serial, unsigned duration_ms)
     else
         usbip_log(usbip_device_log(serial->device), USBIP_LOG_VERBOSE, "%s: break for %u ms",
                   usbip_device_name(serial->device), duration_ms);
-    if (behaviour->ops->send_break)
-        behaviour->ops->send_break(behaviour->context, duration_ms);
+    return !behaviour->ops->send_break ||
+           behaviour->ops->send_break(behaviour->context, duration_ms);
+}
+
+/* The next piece of a transfer, and its end after the last one. */
+static void take_piece(struct usbip_serial *serial, struct usbip_urb *urb)
+{
+    const struct usbip_behaviour *behaviour = usbip_device_behaviour(serial->device);
+    const uint8_t *data = urb->data + urb->consumed;
+    uint32_t seqnum = urb->seqnum, piece = urb->length - urb->consumed;
+    if (piece > PIECE_SIZE)
+        piece = PIECE_SIZE;
+    uint32_t before = urb->consumed;
+    urb->consumed += piece;
+    bool last = urb->consumed == urb->length;
+    bool well = piece == 0 || !behaviour->ops->data ||
+                behaviour->ops->data(behaviour->context, data, piece);
+    if (!well)
+        usbip_device_complete_first(serial->device, serial->out_endpoint, seqnum, -USBIP_EPIPE,
+                                    before);
+    else if (last)
+        usbip_device_complete_first(serial->device, serial->out_endpoint, seqnum, 0,
+                                    before + piece);
 }
 
 void usbip_serial_take_output(struct usbip_serial *serial)
 {
-    const struct usbip_behaviour *behaviour = usbip_device_behaviour(serial->device);
     struct usbip_urb *urb;
     serial->holds_output = false;
     while ((urb = usbip_device_next_urb(serial->device, serial->out_endpoint)) != NULL) {
-        uint32_t seqnum = urb->seqnum;
         if (usbip_fifo_room(&serial->fifo) < PIECE_SIZE) {
             serial->holds_output = true;
             return;
         }
-        uint32_t piece = urb->length - urb->consumed;
-        if (piece > PIECE_SIZE)
-            piece = PIECE_SIZE;
-        const uint8_t *data = urb->data + urb->consumed;
-        urb->consumed += piece;
-        bool last = urb->consumed == urb->length;
-        if (piece > 0 && behaviour->ops->data)
-            behaviour->ops->data(behaviour->context, data, piece);
-        /* The behaviour may have halted the endpoint, which ended the URB. */
-        urb = usbip_device_next_urb(serial->device, serial->out_endpoint);
-        if (last && urb && urb->seqnum == seqnum)
-            usbip_urb_complete(urb, 0, urb->length);
+        take_piece(serial, urb);
     }
 }
 

@@ -22,10 +22,10 @@ struct usbip_serial {
 /* Line coding 9600 8N1, no lines; the FIFO is emptied, an open port closed. */
 void usbip_serial_reset(struct usbip_serial *serial);
 
-/* The host's wishes, passed on to the behaviour. */
-void usbip_serial_set_coding(struct usbip_serial *serial, const struct usbip_line_coding *coding);
-void usbip_serial_set_lines(struct usbip_serial *serial, unsigned lines);
-void usbip_serial_send_break(struct usbip_serial *serial, unsigned duration_ms);
+/* The host's wishes, passed on to the behaviour. False: to be stalled. */
+bool usbip_serial_set_coding(struct usbip_serial *serial, const struct usbip_line_coding *coding);
+bool usbip_serial_set_lines(struct usbip_serial *serial, unsigned lines);
+bool usbip_serial_send_break(struct usbip_serial *serial, unsigned duration_ms);
 
 /* Gives the OUT URBs that wait to the behaviour, as far as there is room for what it may answer. */
 void usbip_serial_take_output(struct usbip_serial *serial);

@@ -147,23 +147,30 @@ static void start(void *context, struct usbip_device *device)
     wild->device = device;
 }
 
-static void line_coding(void *context, const struct usbip_line_coding *coding)
+/* Now and then it does not go well. */
+static bool act_and_tell(void *context)
+{
+    act(context);
+    return run.wild[run.wild_at % WILD_SIZE] < 0xc0;
+}
+
+static bool line_coding(void *context, const struct usbip_line_coding *coding)
 {
     (void)coding;
-    act(context);
+    return act_and_tell(context);
 }
 
-static void lines(void *context, unsigned value)
+static bool lines(void *context, unsigned value)
 {
     (void)value;
-    act(context);
+    return act_and_tell(context);
 }
 
-static void take_data(void *context, const uint8_t *bytes, size_t size)
+static bool take_data(void *context, const uint8_t *bytes, size_t size)
 {
     struct wild *wild = context;
     usbip_device_write(wild->device, bytes, size);
-    act(context);
+    return act_and_tell(context);
 }
 
 static bool control(void *context, struct usbip_urb *urb)
@@ -178,13 +185,12 @@ static bool control(void *context, struct usbip_urb *urb)
     return true;
 }
 
-static bool out(void *context, uint8_t endpoint, struct usbip_urb *urb)
+static bool out(void *context, uint8_t endpoint, const uint8_t *bytes, size_t size)
 {
     struct wild *wild = context;
     (void)endpoint;
-    usbip_device_send(wild->device, 0x81, urb->data, urb->length);
-    act(context);
-    return false;
+    usbip_device_send(wild->device, 0x81, bytes, size);
+    return act_and_tell(context);
 }
 
 static void in(void *context, uint8_t endpoint)
@@ -197,7 +203,7 @@ static const struct usbip_behaviour_ops wild_ops = {
     .start = start,
     .attach = act,
     .detach = act,
-    .open = act,
+    .open = act_and_tell,
     .close = act,
     .line_coding = line_coding,
     .control_lines = lines,

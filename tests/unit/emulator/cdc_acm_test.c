@@ -117,6 +117,25 @@ static void test_refused_requests(void)
     end();
 }
 
+/* What the behaviour cannot do stalls, each time anew; nothing is halted. */
+static void test_failures_stall(void)
+{
+    begin();
+    acm->fails = true;
+    CU_ASSERT_TRUE(control_out(&client, "21 20 0000 0000 0700", "00c20100000008", -32));
+    CU_ASSERT_TRUE(control_out(&client, "21 22 0300 0000 0000", "", -32));
+    CU_ASSERT_TRUE(control_out(&client, "21 23 ffff 0000 0000", "", -32));
+    submit_out(&client, 1, OUT, "616263", NULL);
+    CU_ASSERT_TRUE(got_out(&client, 1, -32, 0));
+    acm->fails = false;
+    submit_out(&client, 2, OUT, "64", NULL);
+    CU_ASSERT_TRUE(got_out(&client, 2, 0, 1));
+    CU_ASSERT_TRUE(control_out(&client, "21 22 0000 0000 0000", "", 0));
+    CU_ASSERT_TRUE(called(acm, "coding=115200/8N1 lines=3 open break=65535 data=616263 data=64 "
+                               "lines=0 close"));
+    end();
+}
+
 /* The control interface of a composite device may have any number. */
 static void test_control_interface_2(void)
 {
@@ -502,6 +521,7 @@ int main(void)
         {"line coding", test_line_coding},
         {"control lines", test_lines},
         {"requests that are refused", test_refused_requests},
+        {"failures stall", test_failures_stall},
         {"control interface 2", test_control_interface_2},
         {"S105 S113 S117 S145 sizes of OUT", test_out_sizes},
         {"S117 zero-length OUT is not data", test_zero_length_out_is_not_data},

@@ -190,6 +190,19 @@ static void test_refused_requests(void)
     end();
 }
 
+static void test_failures_stall(void)
+{
+    begin();
+    ftdi->fails = true;
+    CU_ASSERT_TRUE(control_out(&client, "40 03 1a00 0000 0000", "", -32));
+    CU_ASSERT_TRUE(control_out(&client, "40 04 0812 0000 0000", "", -32));
+    CU_ASSERT_TRUE(control_out(&client, "40 01 0303 0000 0000", "", -32));
+    CU_ASSERT_TRUE(control_out(&client, "40 04 0852 0000 0000", "", -32)); /* break */
+    ftdi->fails = false;
+    CU_ASSERT_TRUE(out_request("40 04 0812 0000 0000"));
+    end();
+}
+
 /* RESET takes DTR, RTS and the event character back; rate, format and latency stay. */
 static void test_reset(void)
 {
@@ -653,6 +666,7 @@ int main(void)
         {"baud rates", test_baud_rates},
         {"format and break", test_format_and_break},
         {"requests that are refused", test_refused_requests},
+        {"failures stall", test_failures_stall},
         {"reset", test_reset},
         {"purge", test_purge},
         {"a purge lets output go on", test_purge_lets_output_go_on},

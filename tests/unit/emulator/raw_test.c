@@ -170,15 +170,7 @@ static void test_in_after_full_output(void)
     free(bytes);
 }
 
-static void stall_hello(struct recorder *recorder, const char *word)
-{
-    if (strcmp(word, "out02=68656c6c6f") == 0)
-        usbip_urb_complete(recorder->urb, -USBIP_EPIPE, 2);
-    else if (strncmp(word, "out", 3) == 0)
-        usbip_urb_complete(recorder->urb, 0, recorder->urb->length);
-}
-
-/* Who does not take a transfer accepts it; who takes it says how it ended. */
+/* A transfer that the behaviour cannot take stalls; the next one has its own chance. */
 static void test_out(void)
 {
     begin();
@@ -186,10 +178,10 @@ static void test_out(void)
     CU_ASSERT_TRUE(got_out(&client, 1, 0, 3));
     submit_out(&client, 2, OUT, "", NULL);
     CU_ASSERT_TRUE(got_out(&client, 2, 0, 0));
-    raw->takes_out = true;
-    raw->then = stall_hello;
+    raw->fails = true;
     submit_out(&client, 3, OUT, "68656c6c6f", NULL);
-    CU_ASSERT_TRUE(got_out(&client, 3, -32, 2));
+    CU_ASSERT_TRUE(got_out(&client, 3, -32, 0));
+    raw->fails = false;
     submit_out(&client, 4, OUT, "64", NULL);
     CU_ASSERT_TRUE(got_out(&client, 4, 0, 1));
     CU_ASSERT_TRUE(called(raw, "out02=616263 out02= out02=68656c6c6f out02=64"));

@@ -404,10 +404,31 @@ static void test_raw(void)
     CU_ASSERT_TRUE(logged("O 1 abc\n"));
     CU_ASSERT_TRUE(received("ABC"));
     send_text("halt");
-    CU_ASSERT_EQUAL(reply.status, 0);
+    CU_ASSERT_EQUAL(reply.status, -USBIP_EPIPE); /* this one already */
     send_text("more");
     CU_ASSERT_EQUAL(reply.status, -USBIP_EPIPE);
     CU_ASSERT_EQUAL(errors(), 0);
+}
+
+static void test_failed_hooks_stall(void)
+{
+    uint8_t coding[CDC_LINE_CODING_SIZE] = {0, 0xc2, 1, 0, 0, 0, 8};
+    CU_ASSERT_TRUE_FATAL(load(ACM
+                              "function on_data(bytes) if bytes == 'bad' then error('no') end end\n"
+                              "function on_line_coding() error('no') end\n"
+                              "function on_control_lines() error('no') end\n"
+                              "function on_break() error('no') end\n"));
+    attach();
+    CU_ASSERT_EQUAL(control(0x21, CDC_SET_LINE_CODING, 0, coding, sizeof coding), -USBIP_EPIPE);
+    CU_ASSERT_EQUAL(control(0x21, CDC_SET_CONTROL_LINE_STATE, USBIP_LINE_DTR, NULL, 0),
+                    -USBIP_EPIPE);
+    CU_ASSERT_EQUAL(control(0x21, CDC_SEND_BREAK, 100, NULL, 0), -USBIP_EPIPE);
+    send_text("bad");
+    CU_ASSERT_EQUAL(reply.status, -USBIP_EPIPE);
+    send_text("good");
+    CU_ASSERT_EQUAL(reply.status, 0);
+    CU_ASSERT_EQUAL(errors(), 4);
+    CU_ASSERT_TRUE(logged("on_data: test.lua:2: no"));
 }
 
 /* ---- Functions ---- */
@@ -699,7 +720,9 @@ static void test_dialogue_misused(void)
                                   "  log(pcall(sleep, 0/0))\n"
                                   "  coroutine.yield()\n"
                                   "end"));
-    open_port();
+    attach();
+    CU_ASSERT_EQUAL(control(0x21, CDC_SET_CONTROL_LINE_STATE, USBIP_LINE_DTR, NULL, 0),
+                    -USBIP_EPIPE); /* for on_open has failed */
     CU_ASSERT_TRUE(logged("on_open: test.lua:2: sleep(): only dialogue() itself can wait"));
     CU_ASSERT_TRUE(logged("false test.lua:4: read(): only dialogue() itself can wait"));
     CU_ASSERT_TRUE(logged("a dialogue cannot wait inside of a function that Lua's library calls"));
@@ -1257,6 +1280,7 @@ int main(int argc, char **argv)
         {"on_data", test_data},
         {"on_attach, on_open, on_close, on_detach", test_life},
         {"on_line_coding", test_line_coding},
+        {"failed hooks stall", test_failed_hooks_stall},
         {"on_control_lines", test_control_lines},
         {"on_break", test_break},
         {"on_control", test_control},

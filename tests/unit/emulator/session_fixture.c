@@ -86,9 +86,15 @@ static void detach(void *context)
     note(context, "detach");
 }
 
-static void opened(void *context)
+static bool is_well(void *context)
+{
+    return !((struct recorder *)context)->fails;
+}
+
+static bool opened(void *context)
 {
     note(context, "open");
+    return is_well(context);
 }
 
 static void closed(void *context)
@@ -96,22 +102,25 @@ static void closed(void *context)
     note(context, "close");
 }
 
-static void line_coding(void *context, const struct usbip_line_coding *coding)
+static bool line_coding(void *context, const struct usbip_line_coding *coding)
 {
     char text[USBIP_LINE_CODING_TEXT_SIZE];
     usbip_format_line_coding(coding, text);
     *strchr(text, ' ') = '/';
     note(context, "coding=%s", text);
+    return is_well(context);
 }
 
-static void control_lines(void *context, unsigned lines)
+static bool control_lines(void *context, unsigned lines)
 {
     note(context, "lines=%u", lines);
+    return is_well(context);
 }
 
-static void send_break(void *context, unsigned duration_ms)
+static bool send_break(void *context, unsigned duration_ms)
 {
     note(context, "break=%u", duration_ms);
+    return is_well(context);
 }
 
 uint64_t data_sum(uint64_t offset, const uint8_t *data, size_t size)
@@ -122,7 +131,7 @@ uint64_t data_sum(uint64_t offset, const uint8_t *data, size_t size)
     return sum;
 }
 
-static void data(void *context, const uint8_t *data, size_t size)
+static bool data(void *context, const uint8_t *data, size_t size)
 {
     struct recorder *recorder = context;
     char text[2 * SHOWN_DATA_SIZE + 24];
@@ -131,6 +140,7 @@ static void data(void *context, const uint8_t *data, size_t size)
     if (recorder->echoes && usbip_device_write(recorder->device, data, size) != size)
         fail("an echo was refused");
     note(recorder, "data%s", show(data, size, text));
+    return is_well(context);
 }
 
 static void drained(void *context)
@@ -152,14 +162,11 @@ static bool control(void *context, struct usbip_urb *urb)
     return recorder->takes_control;
 }
 
-static bool out(void *context, uint8_t endpoint, struct usbip_urb *urb)
+static bool out(void *context, uint8_t endpoint, const uint8_t *data, size_t size)
 {
-    struct recorder *recorder = context;
     char text[2 * SHOWN_DATA_SIZE + 24];
-    recorder->urb = urb;
-    note(recorder, "out%02x%s", endpoint, show(urb->data, urb->length, text));
-    recorder->urb = NULL;
-    return recorder->takes_out;
+    note(context, "out%02x%s", endpoint, show(data, size, text));
+    return is_well(context);
 }
 
 static void in(void *context, uint8_t endpoint)

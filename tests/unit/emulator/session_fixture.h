@@ -30,10 +30,10 @@ struct recorder {
     char calls[CALLS_SIZE];
     void (*then)(struct recorder *recorder, const char *word);
     bool echoes;           /* data is written back */
-    bool takes_out;        /* completes what comes to out() */
+    bool fails;            /* says of everything that it went wrong */
     bool hears_control;    /* writes control requests down and leaves them to the chip */
     bool takes_control;    /* keeps them */
-    struct usbip_urb *urb; /* of the control() or out() that is being told */
+    struct usbip_urb *urb; /* of the control() that is being told */
     uint64_t received;     /* bytes of data */
     uint64_t received_sum; /* see data_sum() */
 };
