@@ -1,11 +1,10 @@
 /* The FIFO: order over the wrap, growth, the limit. */
-#include <CUnit/Basic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "emulator/fifo.h"
 #include "emulator/function.h"
-#include "tests/unit/emulator/session_fixture.h"
+#include "tests/support/testing.h"
 
 static void test_empty(void)
 {

@@ -1,11 +1,10 @@
 /* The scheduler: timers fire in the order of their time, whatever is done to them meanwhile. */
-#include <CUnit/Basic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "emulator/scheduler.h"
-#include "tests/unit/emulator/session_fixture.h"
+#include "tests/support/testing.h"
 
 enum { TIMER_COUNT = 8 };
 

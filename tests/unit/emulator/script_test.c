@@ -1,5 +1,4 @@
 /* Devices in Lua, attached to a host that is simulated over a device session. */
-#include <CUnit/Basic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

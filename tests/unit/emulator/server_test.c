@@ -1,5 +1,4 @@
 /* The server on a loop in a thread of its own, and clients on plain sockets. */
-#include <CUnit/Basic.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>

@@ -519,17 +519,3 @@ bool control_out(struct client *client, const char *setup, const char *data, int
     submit_out(client, CONTROL_SEQNUM, 0, data, setup);
     return got_out(client, CONTROL_SEQNUM, status, status ? 0 : length) && got_nothing(client);
 }
-
-int run_tests(const char *name, CU_TestInfo *tests)
-{
-    CU_SuiteInfo suites[] = {{name, NULL, NULL, NULL, NULL, tests}, CU_SUITE_INFO_NULL};
-    if (CU_initialize_registry() != CUE_SUCCESS || CU_register_suites(suites) != CUE_SUCCESS) {
-        fprintf(stderr, "%s: %s\n", name, CU_get_error_msg());
-        return EXIT_FAILURE;
-    }
-    CU_basic_set_mode(CU_BRM_VERBOSE);
-    CU_basic_run_tests();
-    unsigned failures = CU_get_number_of_failure_records();
-    CU_cleanup_registry();
-    return failures == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}

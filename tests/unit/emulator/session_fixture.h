@@ -7,7 +7,6 @@
 #ifndef TESTS_UNIT_EMULATOR_SESSION_FIXTURE_H
 #define TESTS_UNIT_EMULATOR_SESSION_FIXTURE_H
 
-#include <CUnit/Basic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -17,6 +16,7 @@
 
 #include "emulator/bus.h"
 #include "emulator/session.h"
+#include "tests/support/testing.h"
 
 enum { CALLS_SIZE = 8192, SHOWN_DATA_SIZE = 64, DEVICES_MAX = 4 };
 
@@ -114,8 +114,5 @@ bool client_is_over(const struct client *client);
 /* A control transfer from setup to status: true when it ended like this. */
 bool control_in(struct client *client, const char *setup, int32_t status, const char *data);
 bool control_out(struct client *client, const char *setup, const char *data, int32_t status);
-
-/* Runs the tests, which end with CU_TEST_INFO_NULL. Returns the exit status of the program. */
-int run_tests(const char *name, CU_TestInfo *tests);
 
 #endif
