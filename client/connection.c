@@ -60,17 +60,14 @@ __attribute__((format(printf, 2, 3))) static void say(char error_text[USBIP_ERRO
 static uint16_t parse_port(const char *text)
 {
     unsigned port = 0;
-    if (*text == '\0') {
+    if (*text == '\0')
         return 0;
-    }
     for (; *text != '\0'; text++) {
-        if (*text < '0' || *text > '9') {
+        if (*text < '0' || *text > '9')
             return 0;
-        }
         port = port * 10 + (unsigned)(*text - '0');
-        if (port > UINT16_MAX) {
+        if (port > UINT16_MAX)
             return 0;
-        }
     }
     return (uint16_t)port;
 }
@@ -87,9 +84,8 @@ static int parse_server(const char *text, char name[HOST_SIZE], uint16_t *port)
     if (*text == '[') {
         start = text + 1;
         size = strcspn(start, "]");
-        if (start[size] != ']') {
+        if (start[size] != ']')
             return -1;
-        }
         rest = start + size + 1;
     } else {
         const char *colon = strchr(text, ':');
@@ -97,9 +93,8 @@ static int parse_server(const char *text, char name[HOST_SIZE], uint16_t *port)
         size = has_port ? (size_t)(colon - text) : strlen(text);
         rest = text + size;
     }
-    if (size == 0 || size >= HOST_SIZE) {
+    if (size == 0 || size >= HOST_SIZE)
         return -1;
-    }
     memcpy(name, start, size);
     name[size] = '\0';
     if (*rest == '\0') {
@@ -161,9 +156,8 @@ static int try_next_address(struct usbip_connection *connection, uint64_t now_ms
         connection->attempt_deadline_ms = now_ms + share_ms;
         connection->fd =
             usbip_socket_connect(connection->addresses, connection->next_address++, reason);
-        if (connection->fd != NO_FD) {
+        if (connection->fd != NO_FD)
             return 0;
-        }
     }
     char text[USBIP_ERROR_TEXT_SIZE];
     say(text, "cannot connect: %s; is a USB/IP server running there?", reason);
@@ -183,9 +177,8 @@ static int go_on_connecting(struct usbip_connection *connection, uint64_t now_ms
         return 0;
     }
     if (result == 0) {
-        if (now_ms < connection->attempt_deadline_ms) {
+        if (now_ms < connection->attempt_deadline_ms)
             return 0;
-        }
         snprintf(reason, sizeof reason, "no answer within %u ms",
                  (unsigned)connection->connect_timeout_ms);
     }
@@ -239,9 +232,8 @@ int usbip_connection_start(struct usbip_connection **connection, const char *hos
 
 void usbip_connection_free(struct usbip_connection *connection)
 {
-    if (connection == NULL) {
+    if (connection == NULL)
         return;
-    }
     close_socket(connection);
     usbip_socket_addresses_free(connection->addresses);
     usbip_host_session_free(connection->session);
@@ -250,9 +242,8 @@ void usbip_connection_free(struct usbip_connection *connection)
 
 void usbip_connection_shut_down(struct usbip_connection *connection)
 {
-    if (connection->fd >= 0) {
+    if (connection->fd >= 0)
         usbip_socket_shut_down(connection->fd);
-    }
 }
 
 /* ---- Running ---- */
@@ -263,24 +254,20 @@ static int receive(struct usbip_connection *connection, uint64_t now_ms)
         char reason[USBIP_SOCKET_REASON_SIZE];
         ptrdiff_t count =
             usbip_socket_receive(connection->fd, connection->input, INPUT_SIZE, reason);
-        if (count == USBIP_SOCKET_AGAIN) {
+        if (count == USBIP_SOCKET_AGAIN)
             return 0;
-        }
         if (count == USBIP_SOCKET_BROKEN) {
             char text[USBIP_ERROR_TEXT_SIZE];
             say(text, "connection lost: %s", reason);
             return lose(connection, text);
         }
-        if (count == 0) {
+        if (count == 0)
             return lose(connection, "the server closed the connection");
-        }
         if (usbip_host_session_receive(connection->session, connection->input, (size_t)count,
-                                       now_ms) != 0) {
+                                       now_ms) != 0)
             return end(connection);
-        }
-        if (count < INPUT_SIZE) {
+        if (count < INPUT_SIZE)
             return 0; /* most likely all there is; if not, the descriptor stays readable */
-        }
     }
     return 0;
 }
@@ -291,16 +278,14 @@ static int send_output(struct usbip_connection *connection)
         if (connection->unsent_size == 0) {
             connection->unsent_size =
                 usbip_host_session_take_output(connection->session, &connection->unsent);
-            if (connection->unsent_size == 0) {
+            if (connection->unsent_size == 0)
                 return 0;
-            }
         }
         char reason[USBIP_SOCKET_REASON_SIZE];
         ptrdiff_t count =
             usbip_socket_send(connection->fd, connection->unsent, connection->unsent_size, reason);
-        if (count == USBIP_SOCKET_AGAIN) {
+        if (count == USBIP_SOCKET_AGAIN)
             return 0;
-        }
         if (count == USBIP_SOCKET_BROKEN) {
             char text[USBIP_ERROR_TEXT_SIZE];
             say(text, "connection lost: %s", reason);
@@ -313,38 +298,31 @@ static int send_output(struct usbip_connection *connection)
 
 int usbip_connection_process(struct usbip_connection *connection)
 {
-    if (connection->state == STATE_CLOSED) {
+    if (connection->state == STATE_CLOSED)
         return connection->error;
-    }
-    if (usbip_host_session_error(connection->session) != 0) {
+    if (usbip_host_session_error(connection->session) != 0)
         return end(connection); /* its owner has ended it */
-    }
     uint64_t now_ms = usbip_now_ms();
     if (connection->state == STATE_CONNECTING) {
         int error = go_on_connecting(connection, now_ms);
-        if (error != 0 || connection->state == STATE_CONNECTING) {
+        if (error != 0 || connection->state == STATE_CONNECTING)
             return error;
-        }
     }
     receive(connection, now_ms);
-    if (connection->state == STATE_CLOSED) {
+    if (connection->state == STATE_CLOSED)
         return connection->error;
-    }
-    if (usbip_host_session_advance(connection->session, now_ms) != 0) {
+    if (usbip_host_session_advance(connection->session, now_ms) != 0)
         return end(connection);
-    }
     return send_output(connection);
 }
 
 int usbip_connection_wait(struct usbip_connection *connection, uint64_t until_ms)
 {
-    if (connection->state == STATE_CLOSED) {
+    if (connection->state == STATE_CLOSED)
         return connection->error;
-    }
     uint64_t deadline_ms = usbip_connection_deadline_ms(connection);
-    if (until_ms < deadline_ms) {
+    if (until_ms < deadline_ms)
         deadline_ms = until_ms;
-    }
     uint64_t timeout_ms = UINT64_MAX;
     if (deadline_ms != UINT64_MAX) {
         uint64_t now_ms = usbip_now_ms();
@@ -367,10 +345,8 @@ int usbip_connection_events(const struct usbip_connection *connection)
     case STATE_CONNECTING:
         return USBIP_EVENT_WRITE;
     case STATE_ESTABLISHED:
-        if (connection->unsent_size > 0 ||
-            usbip_host_session_output_size(connection->session) > 0) {
+        if (connection->unsent_size > 0 || usbip_host_session_output_size(connection->session) > 0)
             return USBIP_EVENT_READ | USBIP_EVENT_WRITE;
-        }
         return USBIP_EVENT_READ;
     case STATE_CLOSED:
         break;

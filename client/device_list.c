@@ -18,9 +18,8 @@ static void add_device(void *context, const struct usbip_device_record *record,
 {
     struct collector *collector = context;
     struct usbip_device_list *list = collector->list;
-    if (collector->out_of_memory) {
+    if (collector->out_of_memory)
         return;
-    }
     if (list->count == collector->capacity) {
         /* Memory grows with the devices that came, not with those that were announced. */
         unsigned capacity = collector->capacity == 0 ? FIRST_CAPACITY : collector->capacity * 2;

@@ -11,15 +11,14 @@ static int32_t parse_id(const char *text)
     for (int i = 0; i < ID_DIGITS; i++) {
         char c = text[i];
         int32_t digit;
-        if (c >= '0' && c <= '9') {
+        if (c >= '0' && c <= '9')
             digit = c - '0';
-        } else if (c >= 'a' && c <= 'f') {
+        else if (c >= 'a' && c <= 'f')
             digit = c - 'a' + 10;
-        } else if (c >= 'A' && c <= 'F') {
+        else if (c >= 'A' && c <= 'F')
             digit = c - 'A' + 10;
-        } else {
+        else
             return -1;
-        }
         value = value * 16 + digit;
     }
     return value;
@@ -29,20 +28,17 @@ static int32_t parse_id(const char *text)
 static int parse_identity(const char *text, struct usbip_device_match *match)
 {
     int32_t vendor = parse_id(text);
-    if (vendor < 0 || text[ID_DIGITS] != ':') {
+    if (vendor < 0 || text[ID_DIGITS] != ':')
         return -1;
-    }
     text += ID_DIGITS + 1;
     int32_t product = parse_id(text);
-    if (product < 0) {
+    if (product < 0)
         return -1;
-    }
     text += ID_DIGITS;
     if (*text == ':') {
         size_t size = strlen(++text);
-        if (size == 0 || size >= sizeof match->serial_number) {
+        if (size == 0 || size >= sizeof match->serial_number)
             return -1;
-        }
         memcpy(match->serial_number, text, size + 1);
     } else if (*text != '\0') {
         return -1;
@@ -60,9 +56,8 @@ static int parse_busid(const char *text, struct usbip_device_match *match)
                                   "abcdefghijklmnopqrstuvwxyz"
                                   "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
     size_t size = strlen(text);
-    if (size == 0 || size >= sizeof match->busid || strspn(text, allowed) != size) {
+    if (size == 0 || size >= sizeof match->busid || strspn(text, allowed) != size)
         return -1;
-    }
     memcpy(match->busid, text, size + 1);
     return 0;
 }
@@ -81,9 +76,8 @@ int usbip_device_match_parse(const char *text, struct usbip_device_match *match)
 bool usbip_device_match_record(const struct usbip_device_match *match,
                                const struct usbip_device_record *record)
 {
-    if (match->busid[0] != '\0' && strcmp(match->busid, record->busid) != 0) {
+    if (match->busid[0] != '\0' && strcmp(match->busid, record->busid) != 0)
         return false;
-    }
     return !match->has_id ||
            (match->idVendor == record->idVendor && match->idProduct == record->idProduct);
 }

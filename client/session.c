@@ -89,16 +89,14 @@ struct usbip_host_session {
 
 static void list_remove(struct usbip_host_session *session, struct usbip_transfer *transfer)
 {
-    if (transfer->previous != NULL) {
+    if (transfer->previous != NULL)
         transfer->previous->next = transfer->next;
-    } else {
+    else
         session->first = transfer->next;
-    }
-    if (transfer->next != NULL) {
+    if (transfer->next != NULL)
         transfer->next->previous = transfer->previous;
-    } else {
+    else
         session->last = transfer->previous;
-    }
     transfer->next = NULL;
     transfer->previous = NULL;
 }
@@ -120,9 +118,8 @@ static void end_transfer(struct usbip_host_session *session, struct usbip_transf
                          int32_t status, uint32_t actual_length)
 {
     free_slot(session, transfer->seqnum);
-    if (transfer->unlink_seqnum != 0) {
+    if (transfer->unlink_seqnum != 0)
         free_slot(session, transfer->unlink_seqnum);
-    }
     list_remove(session, transfer);
     if (transfer == &session->nudge) {
         session->nudge_in_flight = false;
@@ -131,18 +128,16 @@ static void end_transfer(struct usbip_host_session *session, struct usbip_transf
     session->in_flight--;
     transfer->status = status;
     transfer->actual_length = actual_length;
-    if (transfer->done != NULL) {
+    if (transfer->done != NULL)
         transfer->done(transfer);
-    }
 }
 
 __attribute__((format(printf, 3, 4))) static int fail(struct usbip_host_session *session, int error,
                                                       const char *format, ...)
 {
     assert(error < 0);
-    if (session->phase == PHASE_FAILED || session->phase == PHASE_DEVLIST_END) {
+    if (session->phase == PHASE_FAILED || session->phase == PHASE_DEVLIST_END)
         return session->error;
-    }
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(session->error_text, sizeof session->error_text, format, arguments);
@@ -152,9 +147,8 @@ __attribute__((format(printf, 3, 4))) static int fail(struct usbip_host_session 
     session->deadline_ms = UINT64_MAX;
     session->output.size = 0;
     /* A `done` may call almost anything; but nothing adds to the list any more. */
-    while (session->first != NULL) {
+    while (session->first != NULL)
         end_transfer(session, session->first, -USBIP_ESHUTDOWN, 0);
-    }
     return error;
 }
 
@@ -192,14 +186,12 @@ static int grow_slots(struct usbip_host_session *session)
     uint32_t capacity =
         session->slot_capacity == 0 ? FIRST_SLOT_CAPACITY : session->slot_capacity * 2;
     struct slot *slots = calloc(capacity, sizeof *slots);
-    if (slots == NULL) {
+    if (slots == NULL)
         return USBIP_ERROR_MEMORY;
-    }
     for (uint32_t i = 0; i < session->slot_capacity; i++) {
         /* What did not meet under the smaller mask cannot meet under the larger one. */
-        if (session->slots[i].seqnum != 0) {
+        if (session->slots[i].seqnum != 0)
             slots[session->slots[i].seqnum & (capacity - 1)] = session->slots[i];
-        }
     }
     free(session->slots);
     session->slots = slots;
@@ -212,9 +204,8 @@ static uint32_t take_slot(struct usbip_host_session *session, struct usbip_trans
                           bool is_unlink)
 {
     /* Half of the slots stay free: the walk over taken ones is short on average. */
-    if (session->slots_used * 2 >= session->slot_capacity && grow_slots(session) != 0) {
+    if (session->slots_used * 2 >= session->slot_capacity && grow_slots(session) != 0)
         return 0;
-    }
     for (;;) {
         uint32_t seqnum = session->next_seqnum;
         session->next_seqnum = seqnum == LAST_SEQNUM ? FIRST_SEQNUM : seqnum + 1;
@@ -230,9 +221,8 @@ static uint32_t take_slot(struct usbip_host_session *session, struct usbip_trans
 static struct usbip_transfer *find_transfer(const struct usbip_host_session *session,
                                             uint32_t seqnum, bool is_unlink)
 {
-    if (seqnum == 0 || session->slot_capacity == 0) {
+    if (seqnum == 0 || session->slot_capacity == 0)
         return NULL;
-    }
     const struct slot *slot = &session->slots[seqnum & (session->slot_capacity - 1)];
     return slot->seqnum == seqnum && slot->is_unlink == is_unlink ? slot->transfer : NULL;
 }
@@ -247,14 +237,11 @@ static void remember_unlinked(struct usbip_host_session *session, uint32_t seqnu
 
 static struct unlinked *find_unlinked(struct usbip_host_session *session, uint32_t seqnum)
 {
-    if (seqnum == 0) {
+    if (seqnum == 0)
         return NULL;
-    }
-    for (unsigned i = 0; i < USBIP_RECENTLY_UNLINKED; i++) {
-        if (session->unlinked[i].seqnum == seqnum) {
+    for (unsigned i = 0; i < USBIP_RECENTLY_UNLINKED; i++)
+        if (session->unlinked[i].seqnum == seqnum)
             return &session->unlinked[i];
-        }
-    }
     return NULL;
 }
 
@@ -264,9 +251,8 @@ struct usbip_host_session *usbip_host_session_new(const struct usbip_host_sessio
                                                   void *context)
 {
     struct usbip_host_session *session = calloc(1, sizeof *session);
-    if (session == NULL) {
+    if (session == NULL)
         return NULL;
-    }
     session->events = *events;
     session->context = context;
     session->next_seqnum = FIRST_SEQNUM;
@@ -276,9 +262,8 @@ struct usbip_host_session *usbip_host_session_new(const struct usbip_host_sessio
 
 void usbip_host_session_free(struct usbip_host_session *session)
 {
-    if (session == NULL) {
+    if (session == NULL)
         return;
-    }
     usbip_host_session_fail(session, USBIP_ERROR_DISCONNECTED, "the session was closed");
     usbip_buffer_free(&session->partial);
     usbip_buffer_free(&session->output);
@@ -306,9 +291,8 @@ unsigned usbip_host_session_in_flight(const struct usbip_host_session *session)
 
 size_t usbip_host_session_take_output(struct usbip_host_session *session, const uint8_t **data)
 {
-    if (session->output.size == 0) {
+    if (session->output.size == 0)
         return 0;
-    }
     struct usbip_buffer full = session->output;
     session->output = session->taken;
     session->output.size = 0;
@@ -326,24 +310,21 @@ size_t usbip_host_session_output_size(const struct usbip_host_session *session)
 
 static int check_new(const struct usbip_host_session *session)
 {
-    if (session->phase == PHASE_FAILED) {
+    if (session->phase == PHASE_FAILED)
         return USBIP_ERROR_DISCONNECTED;
-    }
     return session->phase == PHASE_NEW ? 0 : USBIP_ERROR_ARGUMENT;
 }
 
 int usbip_host_session_request_devlist(struct usbip_host_session *session)
 {
     int error = check_new(session);
-    if (error != 0) {
+    if (error != 0)
         return error;
-    }
     uint8_t request[USBIP_OP_COMMON_SIZE];
     usbip_encode_op_common(
         request, &(struct usbip_op_common){.version = USBIP_VERSION, .code = OP_REQ_DEVLIST});
-    if (usbip_buffer_append(&session->output, request, sizeof request) != 0) {
+    if (usbip_buffer_append(&session->output, request, sizeof request) != 0)
         return USBIP_ERROR_MEMORY;
-    }
     session->phase = PHASE_DEVLIST_HEADER;
     return 0;
 }
@@ -351,16 +332,13 @@ int usbip_host_session_request_devlist(struct usbip_host_session *session)
 int usbip_host_session_request_import(struct usbip_host_session *session, const char *busid)
 {
     int error = check_new(session);
-    if (error != 0) {
+    if (error != 0)
         return error;
-    }
     uint8_t request[USBIP_IMPORT_REQUEST_SIZE];
-    if (busid[0] == '\0' || usbip_encode_import_request(request, busid) != 0) {
+    if (busid[0] == '\0' || usbip_encode_import_request(request, busid) != 0)
         return USBIP_ERROR_ARGUMENT;
-    }
-    if (usbip_buffer_append(&session->output, request, sizeof request) != 0) {
+    if (usbip_buffer_append(&session->output, request, sizeof request) != 0)
         return USBIP_ERROR_MEMORY;
-    }
     snprintf(session->busid, sizeof session->busid, "%s", busid);
     session->phase = PHASE_IMPORT;
     return 0;
@@ -411,9 +389,8 @@ static int refuse(struct usbip_host_session *session, uint32_t status)
         fail(session, error, "device list refused with status %" PRIu32 " (%s: %s); %s", status,
              usbip_op_status_name(status), usbip_op_status_text(status), "see the server's log");
     }
-    if (session->events.refused != NULL) {
+    if (session->events.refused != NULL)
         session->events.refused(session->context, status);
-    }
     return error;
 }
 
@@ -421,32 +398,28 @@ static int refuse(struct usbip_host_session *session, uint32_t status)
 static int64_t op_reply_size(struct usbip_host_session *session, const uint8_t *bytes, size_t have,
                              uint16_t code, size_t whole_size)
 {
-    if (have < USBIP_OP_COMMON_SIZE) {
+    if (have < USBIP_OP_COMMON_SIZE)
         return USBIP_OP_COMMON_SIZE;
-    }
     struct usbip_op_common common;
     usbip_decode_op_common(bytes, &common);
     int error = check_op_common(session, &common, code);
-    if (error != 0) {
+    if (error != 0)
         return error;
-    }
     return common.status == USBIP_ST_OK ? (int64_t)whole_size : USBIP_OP_COMMON_SIZE;
 }
 
 /* Negative when the session is over, well or not. */
 static int devlist_goes_on(struct usbip_host_session *session)
 {
-    if (session->phase == PHASE_FAILED) {
+    if (session->phase == PHASE_FAILED)
         return session->error;
-    }
     if (session->devices_left > 0) {
         session->phase = PHASE_DEVLIST_RECORD;
         return 0;
     }
     session->phase = PHASE_DEVLIST_END;
-    if (session->events.devlist_end != NULL) {
+    if (session->events.devlist_end != NULL)
         session->events.devlist_end(session->context);
-    }
     return -1;
 }
 
@@ -454,9 +427,8 @@ static int receive_devlist_header(struct usbip_host_session *session, const uint
 {
     struct usbip_op_common common;
     usbip_decode_op_common(bytes, &common);
-    if (common.status != USBIP_ST_OK) {
+    if (common.status != USBIP_ST_OK)
         return refuse(session, common.status);
-    }
     uint32_t count = usbip_load_be32(bytes + USBIP_OP_COMMON_SIZE);
     if (count > USBIP_MAX_LISTED_DEVICES) {
         return fail(session, USBIP_ERROR_LIMIT,
@@ -469,9 +441,8 @@ static int receive_devlist_header(struct usbip_host_session *session, const uint
 
 static int64_t devlist_record_size(const uint8_t *bytes, size_t have)
 {
-    if (have < USBIP_DEVICE_RECORD_SIZE) {
+    if (have < USBIP_DEVICE_RECORD_SIZE)
         return USBIP_DEVICE_RECORD_SIZE;
-    }
     struct usbip_device_record record;
     usbip_decode_device_record(bytes, &record);
     return USBIP_DEVICE_RECORD_SIZE + record.bNumInterfaces * USBIP_INTERFACE_RECORD_SIZE;
@@ -487,9 +458,8 @@ static int receive_devlist_record(struct usbip_host_session *session, const uint
             bytes + USBIP_DEVICE_RECORD_SIZE + i * USBIP_INTERFACE_RECORD_SIZE, &interfaces[i]);
     }
     session->devices_left--;
-    if (session->events.device != NULL) {
+    if (session->events.device != NULL)
         session->events.device(session->context, &record, interfaces, record.bNumInterfaces);
-    }
     return devlist_goes_on(session);
 }
 
@@ -497,9 +467,8 @@ static int receive_import(struct usbip_host_session *session, const uint8_t *byt
 {
     struct usbip_op_common common;
     usbip_decode_op_common(bytes, &common);
-    if (common.status != USBIP_ST_OK) {
+    if (common.status != USBIP_ST_OK)
         return refuse(session, common.status);
-    }
     struct usbip_device_record record;
     usbip_decode_device_record(bytes + USBIP_OP_COMMON_SIZE, &record);
     if (strcmp(record.busid, session->busid) != 0) {
@@ -509,9 +478,8 @@ static int receive_import(struct usbip_host_session *session, const uint8_t *byt
     }
     session->devid = usbip_devid(&record);
     session->phase = PHASE_URB;
-    if (session->events.imported != NULL) {
+    if (session->events.imported != NULL)
         session->events.imported(session->context, &record);
-    }
     return session->error;
 }
 
@@ -560,9 +528,8 @@ static int64_t ret_submit_size(struct usbip_host_session *session,
 
 static int64_t urb_size(struct usbip_host_session *session, const uint8_t *bytes, size_t have)
 {
-    if (have < USBIP_HEADER_SIZE) {
+    if (have < USBIP_HEADER_SIZE)
         return USBIP_HEADER_SIZE;
-    }
     struct usbip_header header;
     if (usbip_decode_header(bytes, &header) != 0 ||
         (header.command != USBIP_RET_SUBMIT && header.command != USBIP_RET_UNLINK)) {
@@ -585,16 +552,13 @@ static void receive_ret_submit(struct usbip_host_session *session,
         return;
     }
     uint32_t actual_length = header->ret_submit.actual_length;
-    if (is_in(transfer) && actual_length > 0) {
+    if (is_in(transfer) && actual_length > 0)
         memcpy(transfer->buffer, payload, actual_length);
-    }
     int32_t status = header->ret_submit.status;
-    if (status > 0) {
+    if (status > 0)
         status = -status; /* some servers forget the sign */
-    }
-    if (status == -USBIP_ECONNRESET && transfer->timed_out) {
+    if (status == -USBIP_ECONNRESET && transfer->timed_out)
         status = -USBIP_ETIMEDOUT;
-    }
     end_transfer(session, transfer, status, actual_length);
 }
 
@@ -602,9 +566,8 @@ static void receive_ret_unlink(struct usbip_host_session *session,
                                const struct usbip_header *header)
 {
     struct usbip_transfer *transfer = find_transfer(session, header->seqnum, true);
-    if (transfer == NULL) {
+    if (transfer == NULL)
         return; /* RET_SUBMIT came first, or the server invents answers: harmless */
-    }
     remember_unlinked(session, transfer->seqnum, is_in(transfer), transfer->length);
     /* Its status is that of the URB on some servers, and 0 may mean lost data: cancelled it is. */
     end_transfer(session, transfer, transfer->timed_out ? -USBIP_ETIMEDOUT : -USBIP_ECONNRESET, 0);
@@ -614,11 +577,10 @@ static int receive_urb(struct usbip_host_session *session, const uint8_t *bytes)
 {
     struct usbip_header header;
     usbip_decode_header(bytes, &header);
-    if (header.command == USBIP_RET_SUBMIT) {
+    if (header.command == USBIP_RET_SUBMIT)
         receive_ret_submit(session, &header, bytes + USBIP_HEADER_SIZE);
-    } else {
+    else
         receive_ret_unlink(session, &header);
-    }
     return session->error;
 }
 
@@ -670,9 +632,8 @@ int usbip_host_session_receive(struct usbip_host_session *session, const uint8_t
 {
     (void)now_ms; /* what comes is never late: only what does not come is */
     static const struct usbip_framing framing = {.pdu_size = pdu_size, .pdu = pdu};
-    if (session->phase == PHASE_FAILED || session->phase == PHASE_DEVLIST_END) {
+    if (session->phase == PHASE_FAILED || session->phase == PHASE_DEVLIST_END)
         return session->error;
-    }
     int result = usbip_assemble(&framing, session, &session->partial, data, size);
     if (result < 0) {
         /* No effect when a callback said why, or the device list is complete. */
@@ -691,9 +652,8 @@ static uint64_t add_ms(uint64_t now_ms, uint64_t delay_ms)
 /* When advance() has something to do for this transfer. */
 static uint64_t attention_ms(const struct usbip_transfer *transfer)
 {
-    if (transfer->unlink_seqnum == 0) {
+    if (transfer->unlink_seqnum == 0)
         return transfer->deadline_ms;
-    }
     return add_ms(transfer->unlink_sent_ms,
                   transfer->nudged ? USBIP_UNLINK_TIMEOUT_MS : USBIP_UNLINK_NUDGE_MS);
 }
@@ -701,9 +661,8 @@ static uint64_t attention_ms(const struct usbip_transfer *transfer)
 static void watch(struct usbip_host_session *session, const struct usbip_transfer *transfer)
 {
     uint64_t at_ms = attention_ms(transfer);
-    if (at_ms < session->deadline_ms) {
+    if (at_ms < session->deadline_ms)
         session->deadline_ms = at_ms;
-    }
 }
 
 static bool is_valid(const struct usbip_transfer *transfer)
@@ -711,9 +670,8 @@ static bool is_valid(const struct usbip_transfer *transfer)
     if (transfer->length > USBIP_MAX_TRANSFER_LENGTH || transfer->interval > INT32_MAX ||
         (transfer->length > 0 && transfer->buffer == NULL) ||
         (transfer->transfer_flags & ~(uint32_t)(USBIP_URB_SHORT_NOT_OK | USBIP_URB_ZERO_PACKET)) !=
-            0) {
+            0)
         return false;
-    }
     switch (transfer->type) {
     case USB_ENDPOINT_XFER_CONTROL:
         return transfer->endpoint == 0 && transfer->length == transfer->setup.wLength;
@@ -732,9 +690,8 @@ static int queue_submit(struct usbip_host_session *session, struct usbip_transfe
     uint32_t payload_size = in ? 0 : transfer->length;
     uint8_t *out = usbip_buffer_reserve(&session->output, USBIP_HEADER_SIZE + payload_size);
     uint32_t seqnum = out != NULL ? take_slot(session, transfer, false) : 0;
-    if (seqnum == 0) {
+    if (seqnum == 0)
         return USBIP_ERROR_MEMORY;
-    }
     struct usbip_header header = {
         .command = USBIP_CMD_SUBMIT,
         .seqnum = seqnum,
@@ -751,9 +708,8 @@ static int queue_submit(struct usbip_host_session *session, struct usbip_transfe
         header.cmd_submit.interval = transfer->interval > 0 ? (int32_t)transfer->interval : 1;
     }
     usbip_encode_header(out, &header);
-    if (payload_size > 0) {
+    if (payload_size > 0)
         memcpy(out + USBIP_HEADER_SIZE, transfer->buffer, payload_size);
-    }
     session->output.size += USBIP_HEADER_SIZE + payload_size;
 
     transfer->status = 0;
@@ -767,11 +723,10 @@ static int queue_submit(struct usbip_host_session *session, struct usbip_transfe
     transfer->nudged = false;
     transfer->next = NULL;
     transfer->previous = session->last;
-    if (session->last != NULL) {
+    if (session->last != NULL)
         session->last->next = transfer;
-    } else {
+    else
         session->first = transfer;
-    }
     session->last = transfer;
     watch(session, transfer);
     return 0;
@@ -780,20 +735,16 @@ static int queue_submit(struct usbip_host_session *session, struct usbip_transfe
 int usbip_host_session_submit(struct usbip_host_session *session, struct usbip_transfer *transfer,
                               uint64_t now_ms)
 {
-    if (session->phase == PHASE_FAILED) {
+    if (session->phase == PHASE_FAILED)
         return USBIP_ERROR_DISCONNECTED;
-    }
     if (session->phase != PHASE_URB || !is_valid(transfer) ||
-        find_transfer(session, transfer->seqnum, false) == transfer) {
+        find_transfer(session, transfer->seqnum, false) == transfer)
         return USBIP_ERROR_ARGUMENT;
-    }
-    if (session->in_flight >= USBIP_MAX_TRANSFERS) {
+    if (session->in_flight >= USBIP_MAX_TRANSFERS)
         return USBIP_ERROR_LIMIT;
-    }
     int error = queue_submit(session, transfer, now_ms);
-    if (error == 0) {
+    if (error == 0)
         session->in_flight++;
-    }
     return error;
 }
 
@@ -801,10 +752,8 @@ void usbip_host_session_unlink(struct usbip_host_session *session, struct usbip_
                                uint64_t now_ms)
 {
     if (session->phase != PHASE_URB ||
-        find_transfer(session, transfer->seqnum, false) != transfer ||
-        transfer->unlink_seqnum != 0) {
+        find_transfer(session, transfer->seqnum, false) != transfer || transfer->unlink_seqnum != 0)
         return;
-    }
     uint8_t *out = usbip_buffer_reserve(&session->output, USBIP_HEADER_SIZE);
     uint32_t seqnum = out != NULL ? take_slot(session, transfer, true) : 0;
     if (seqnum == 0) {
@@ -829,9 +778,8 @@ void usbip_host_session_unlink(struct usbip_host_session *session, struct usbip_
  */
 static int send_nudge(struct usbip_host_session *session, uint64_t now_ms)
 {
-    if (session->nudge_in_flight) {
+    if (session->nudge_in_flight)
         return 0;
-    }
     session->nudge = (struct usbip_transfer){
         .type = USB_ENDPOINT_XFER_CONTROL,
         .setup = {.bmRequestType = USB_DIR_IN | USB_TYPE_STANDARD | USB_RECIP_DEVICE,
@@ -840,9 +788,8 @@ static int send_nudge(struct usbip_host_session *session, uint64_t now_ms)
         .buffer = session->nudge_data,
         .length = GET_STATUS_LENGTH,
     };
-    if (queue_submit(session, &session->nudge, now_ms) != 0) {
+    if (queue_submit(session, &session->nudge, now_ms) != 0)
         return fail_memory(session);
-    }
     session->nudge_in_flight = true;
     return 0;
 }
@@ -870,15 +817,13 @@ static int attend(struct usbip_host_session *session, struct usbip_transfer *tra
 
 int usbip_host_session_advance(struct usbip_host_session *session, uint64_t now_ms)
 {
-    if (now_ms < session->deadline_ms) {
+    if (now_ms < session->deadline_ms)
         return session->error;
-    }
     session->deadline_ms = UINT64_MAX;
     for (struct usbip_transfer *transfer = session->first; transfer != NULL;
          transfer = transfer->next) {
-        if (attention_ms(transfer) <= now_ms && attend(session, transfer, now_ms) != 0) {
+        if (attention_ms(transfer) <= now_ms && attend(session, transfer, now_ms) != 0)
             break;
-        }
         watch(session, transfer);
     }
     return session->error;

@@ -1,5 +1,6 @@
-#define _POSIX_C_SOURCE 200809L /* C11 hides what POSIX adds, and this is what the file is about   \
-                                 */
+#define _POSIX_C_SOURCE                                                                            \
+    200809L /* C11 hides what POSIX adds, and this is what the file is about                       \
+             */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -36,9 +37,8 @@ uint64_t usbip_now_ms(void)
 static void explain(char *reason, int error)
 {
     /* strerror() may share its buffer between threads, and each port may have its own thread. */
-    if (strerror_r(error, reason, USBIP_SOCKET_REASON_SIZE) != 0) {
+    if (strerror_r(error, reason, USBIP_SOCKET_REASON_SIZE) != 0)
         snprintf(reason, USBIP_SOCKET_REASON_SIZE, "error %d", error);
-    }
 }
 
 /* ---- Addresses ---- */
@@ -74,9 +74,8 @@ int usbip_socket_resolve(struct usbip_socket_addresses **addresses, const char *
 unsigned usbip_socket_address_count(const struct usbip_socket_addresses *addresses)
 {
     unsigned count = 0;
-    for (const struct addrinfo *info = addresses->first; info != NULL; info = info->ai_next) {
+    for (const struct addrinfo *info = addresses->first; info != NULL; info = info->ai_next)
         count++;
-    }
     return count;
 }
 
@@ -123,9 +122,8 @@ static void set_options(int fd)
 static int make_non_blocking(int fd)
 {
     int flags = fcntl(fd, F_GETFL);
-    if (flags == -1 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) == -1) {
+    if (flags == -1 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) == -1)
         return -1;
-    }
     return fcntl(fd, F_SETFD, FD_CLOEXEC);
 }
 
@@ -133,9 +131,8 @@ int usbip_socket_connect(const struct usbip_socket_addresses *addresses, unsigne
                          char *reason)
 {
     const struct addrinfo *info = addresses->first;
-    while (index-- > 0) {
+    while (index-- > 0)
         info = info->ai_next;
-    }
     int fd = socket(info->ai_family, info->ai_socktype, info->ai_protocol);
     if (fd == -1) {
         explain(reason, errno);
@@ -160,14 +157,12 @@ int usbip_socket_connect(const struct usbip_socket_addresses *addresses, unsigne
 int usbip_socket_is_connected(int fd, char *reason)
 {
     struct pollfd waiting = {.fd = fd, .events = POLLOUT};
-    if (poll(&waiting, 1, 0) <= 0) {
+    if (poll(&waiting, 1, 0) <= 0)
         return 0;
-    }
     int error = 0;
     socklen_t size = sizeof error;
-    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) == -1) {
+    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) == -1)
         error = errno;
-    }
     if (error != 0) {
         explain(reason, error);
         return -1;
@@ -187,12 +182,10 @@ void usbip_socket_close(int fd)
 
 static ptrdiff_t result_of(ssize_t count, char *reason)
 {
-    if (count >= 0) {
+    if (count >= 0)
         return count;
-    }
-    if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR) {
+    if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)
         return USBIP_SOCKET_AGAIN;
-    }
     explain(reason, errno);
     return USBIP_SOCKET_BROKEN;
 }
@@ -210,15 +203,12 @@ ptrdiff_t usbip_socket_send(int fd, const uint8_t *data, size_t size, char *reas
 void usbip_socket_wait(int fd, int events, uint64_t timeout_ms)
 {
     struct pollfd waiting = {.fd = fd};
-    if (events & USBIP_EVENT_READ) {
+    if (events & USBIP_EVENT_READ)
         waiting.events |= POLLIN;
-    }
-    if (events & USBIP_EVENT_WRITE) {
+    if (events & USBIP_EVENT_WRITE)
         waiting.events |= POLLOUT;
-    }
     int timeout = timeout_ms > INT_MAX ? INT_MAX : (int)timeout_ms;
-    if (timeout_ms == UINT64_MAX) {
+    if (timeout_ms == UINT64_MAX)
         timeout = -1;
-    }
     poll(&waiting, 1, timeout);
 }

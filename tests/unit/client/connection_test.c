@@ -67,9 +67,8 @@ static void receive_step(int fd, size_t size)
         uint8_t piece[SCRIPT_SIZE];
         size_t wanted = size - have < sizeof piece ? size - have : sizeof piece;
         ssize_t count = recv(fd, piece, wanted, 0);
-        if (count <= 0) {
+        if (count <= 0)
             return;
-        }
         memcpy(server.received, piece, (size_t)count);
         have += (size_t)count;
         server.received_size += (size_t)count;
@@ -80,9 +79,8 @@ static void *run_script(void *unused)
 {
     (void)unused;
     int fd = accept(server.listener, NULL, NULL);
-    if (fd == -1) {
+    if (fd == -1)
         return NULL;
-    }
     int on = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     const uint8_t *bytes = server.bytes;
@@ -97,9 +95,8 @@ static void *run_script(void *unused)
             bytes += step->size;
             break;
         case STEP_SEND_TRICKLED:
-            for (size_t j = 0; j < step->size; j++) {
+            for (size_t j = 0; j < step->size; j++)
                 send(fd, bytes++, 1, MSG_NOSIGNAL);
-            }
             break;
         case STEP_RESET: {
             struct linger at_once = {.l_onoff = 1};
@@ -133,9 +130,8 @@ static bool bind_server(bool ipv6)
     socklen_t size = ipv6 ? sizeof six : sizeof four;
     server.listener = socket(ipv6 ? AF_INET6 : AF_INET, SOCK_STREAM, 0);
     if (server.listener == -1 || bind(server.listener, address, size) == -1 ||
-        getsockname(server.listener, address, &size) == -1) {
+        getsockname(server.listener, address, &size) == -1)
         return false;
-    }
     if (ipv6) {
         snprintf(server.address, sizeof server.address, "[::1]:%u", (unsigned)ntohs(six.sin6_port));
     } else {
@@ -321,9 +317,8 @@ static void disconnect(void)
 static bool says(const char *text, const char *words)
 {
     bool as_expected = strstr(text, words) != NULL;
-    if (!as_expected) {
+    if (!as_expected)
         fprintf(stderr, "expected \"%s\" in: %s\n", words, text);
-    }
     return as_expected;
 }
 
@@ -415,9 +410,8 @@ int __wrap_getaddrinfo(const char *host, const char *service, const struct addri
 int __wrap_getaddrinfo(const char *host, const char *service, const struct addrinfo *hints,
                        struct addrinfo **result)
 {
-    if (strcmp(host, "two-addresses") != 0) {
+    if (strcmp(host, "two-addresses") != 0)
         return __real_getaddrinfo(host, service, hints, result);
-    }
     int error = __real_getaddrinfo("127.0.0.2", service, hints, result);
     return error != 0 ? error
                       : __real_getaddrinfo("127.0.0.1", service, hints, &(*result)->ai_next);
@@ -455,9 +449,8 @@ static void fill_queue(int fillers[FILLERS])
 
 static void close_fillers(const int fillers[FILLERS])
 {
-    for (unsigned i = 0; i < FILLERS; i++) {
+    for (unsigned i = 0; i < FILLERS; i++)
         close(fillers[i]);
-    }
 }
 
 static void test_C017_no_answer(void)
@@ -615,9 +608,8 @@ static void test_C057_server_gone_in_mid_transfer(void)
         add_step(STEP_RECEIVE, USBIP_HEADER_SIZE);
         add_reply(USBIP_RET_SUBMIT, 2, 0, 5);
         add_send(STEP_SEND, "hell", 4);
-        if (reset) {
+        if (reset)
             add_step(STEP_RESET, 0);
-        }
         run_server();
         import_device();
         uint8_t buffer[64] = {0};
@@ -719,9 +711,8 @@ static void test_device_list(void)
         add_step(STEP_RECEIVE, USBIP_OP_COMMON_SIZE);
         size_t size = devlist_of_three(bytes);
         add_send(kinds[i], bytes, size);
-        if (i == 0) {
+        if (i == 0)
             add_step(STEP_WAIT_FOR_END, 0); /* C016: the client closes by itself */
-        }
         run_server();
         struct usbip_device_list list;
         char error_text[USBIP_ERROR_TEXT_SIZE];
@@ -760,9 +751,8 @@ static void test_long_device_list(void)
     char error_text[USBIP_ERROR_TEXT_SIZE];
     CU_ASSERT_EQUAL_FATAL(usbip_list_devices(server.address, PATIENCE_MS, &list, error_text),
                           COUNT);
-    for (unsigned i = 0; i < COUNT; i++) {
+    for (unsigned i = 0; i < COUNT; i++)
         CU_ASSERT_EQUAL(list.devices[i].record.idProduct, i);
-    }
     usbip_device_list_free(&list);
     stop_server();
 }

@@ -593,9 +593,8 @@ static void test_devlist_with_255_interfaces(void)
     struct usbip_device_record record = a_record("1-1");
     record.bNumInterfaces = 255;
     add_record(&bytes, &record);
-    for (uint32_t i = 0; i < 255; i++) {
+    for (uint32_t i = 0; i < 255; i++)
         add_be32(&bytes, i << 24);
-    }
     CU_ASSERT_EQUAL(feed(bytes.data, bytes.size), 0);
     CU_ASSERT_EQUAL(server.list_ends, 1);
     CU_ASSERT_EQUAL(server.interface_count, 255);
@@ -981,9 +980,8 @@ static void test_C033_the_last_256_are_remembered(void)
         seqnums[i] = submit_in(&urb);
         CU_ASSERT_EQUAL_FATAL(ret_unlink(unlink_urb(&urb, NOW), -USBIP_ECONNRESET), 0);
     }
-    for (unsigned i = USBIP_RECENTLY_UNLINKED; i >= 1; i--) {
+    for (unsigned i = USBIP_RECENTLY_UNLINKED; i >= 1; i--)
         CU_ASSERT_EQUAL_FATAL(ret_submit(seqnums[i], 0, 4, "late", 4), 0);
-    }
     CU_ASSERT_EQUAL(ret_submit(seqnums[0], 0, 4, "late", 4), USBIP_ERROR_PROTOCOL);
     finish();
 }
@@ -1271,9 +1269,8 @@ static void test_C052_replies_in_any_order(void)
     start_imported();
     struct urb urbs[3];
     uint32_t seqnums[3];
-    for (unsigned i = 0; i < 3; i++) {
+    for (unsigned i = 0; i < 3; i++)
         seqnums[i] = submit_in(&urbs[i]);
-    }
     struct bytes bytes = {.size = 0};
     add_ret_submit(&bytes, seqnums[2], 0, 1, "c", 1);
     add_ret_submit(&bytes, seqnums[0], 0, 2, "aa", 2);
@@ -1404,15 +1401,13 @@ static void test_free_ends_transfers(void)
 {
     start_imported();
     struct urb urbs[3];
-    for (unsigned i = 0; i < 3; i++) {
+    for (unsigned i = 0; i < 3; i++)
         submit_in(&urbs[i]);
-    }
     unlink_urb(&urbs[1], NOW);
     urbs[0].transfer.done = fail_on_done;
     finish();
-    for (unsigned i = 0; i < 3; i++) {
+    for (unsigned i = 0; i < 3; i++)
         CU_ASSERT(ended(&urbs[i], -USBIP_ESHUTDOWN, 0));
-    }
     usbip_host_session_free(NULL);
 }
 
@@ -1500,14 +1495,12 @@ static void test_limit_of_transfers(void)
     start_imported();
     struct urb *urbs = calloc(USBIP_MAX_TRANSFERS + 1, sizeof *urbs);
     CU_ASSERT_PTR_NOT_NULL_FATAL(urbs);
-    for (unsigned i = 0; i < USBIP_MAX_TRANSFERS; i++) {
+    for (unsigned i = 0; i < USBIP_MAX_TRANSFERS; i++)
         submit_in(&urbs[i]);
-    }
     prepare(&urbs[USBIP_MAX_TRANSFERS], 0x81, USB_ENDPOINT_XFER_BULK, BUFFER_SIZE);
     CU_ASSERT_EQUAL(submit(&urbs[USBIP_MAX_TRANSFERS]), USBIP_ERROR_LIMIT);
-    for (unsigned i = 0; i < USBIP_MAX_TRANSFERS; i++) {
+    for (unsigned i = 0; i < USBIP_MAX_TRANSFERS; i++)
         unlink_urb(&urbs[i], NOW);
-    }
     /* Full, and the nudge still has room. */
     CU_ASSERT_EQUAL(usbip_host_session_advance(server.session, NOW + 500), 0);
     CU_ASSERT_EQUAL(usbip_host_session_output_size(server.session), 48);
@@ -1527,9 +1520,8 @@ static void test_seqnums_pass_over_those_in_flight(void)
 {
     start_imported();
     struct urb idle[20], urb;
-    for (unsigned i = 0; i < 20; i++) {
+    for (unsigned i = 0; i < 20; i++)
         submit_in(&idle[i]);
-    }
     for (unsigned i = 0; i < 1000; i++) {
         uint32_t seqnum = submit_in(&urb);
         CU_ASSERT_FATAL(seqnum >= 2 && seqnum < 0x80000000);
@@ -1566,11 +1558,10 @@ static void test_random_traffic(void)
         unsigned i = random_below(COUNT);
         struct urb *urb = &urbs[i];
         if (!flying[i]) {
-            if (random_below(2) == 0) {
+            if (random_below(2) == 0)
                 submit_in(urb);
-            } else {
+            else
                 submit_out(urb, 1 + random_below(BUFFER_SIZE));
-            }
             flying[i] = true;
             in_flight++;
             continue;
@@ -1588,23 +1579,20 @@ static void test_random_traffic(void)
             }
             continue;
         case 1:
-            if (urb->transfer.unlink_seqnum == 0) {
+            if (urb->transfer.unlink_seqnum == 0)
                 continue;
-            }
             CU_ASSERT_EQUAL_FATAL(ret_unlink(urb->transfer.unlink_seqnum, 0), 0);
             CU_ASSERT_EQUAL_FATAL(urb->transfer.status, -USBIP_ECONNRESET);
-            if (random_below(2) == 0) { /* and the late answer */
+            if (random_below(2) == 0) /* and the late answer */
                 CU_ASSERT_EQUAL_FATAL(ret_submit(seqnum, 0, length, payload, in ? length : 0), 0);
-            }
             break;
         default: {
             uint32_t unlink_seqnum = urb->transfer.unlink_seqnum;
             CU_ASSERT_EQUAL_FATAL(ret_submit(seqnum, 0, length, payload, in ? length : 0), 0);
             CU_ASSERT_EQUAL_FATAL(urb->transfer.actual_length, length);
             CU_ASSERT_FATAL(!in || memcmp(urb->buffer, payload, length) == 0);
-            if (unlink_seqnum != 0 && random_below(2) == 0) {
+            if (unlink_seqnum != 0 && random_below(2) == 0)
                 CU_ASSERT_EQUAL_FATAL(ret_unlink(unlink_seqnum, 0), 0);
-            }
             break;
         }
         }
@@ -1614,9 +1602,8 @@ static void test_random_traffic(void)
         CU_ASSERT_EQUAL_FATAL(usbip_host_session_in_flight(server.session), in_flight);
     }
     finish();
-    for (unsigned i = 0; i < COUNT; i++) {
+    for (unsigned i = 0; i < COUNT; i++)
         CU_ASSERT(!flying[i] || ended(&urbs[i], -USBIP_ESHUTDOWN, 0));
-    }
 }
 
 static void test_large_transfer(void)
@@ -1633,9 +1620,8 @@ static void test_large_transfer(void)
     usbip_encode_header(reply, &(struct usbip_header){.command = USBIP_RET_SUBMIT,
                                                       .seqnum = urb.transfer.seqnum,
                                                       .ret_submit = {.actual_length = LENGTH}});
-    for (unsigned i = 0; i < LENGTH; i++) {
+    for (unsigned i = 0; i < LENGTH; i++)
         reply[USBIP_HEADER_SIZE + i] = (uint8_t)(i * 7 >> 3);
-    }
     CU_ASSERT_EQUAL(feed(reply, USBIP_HEADER_SIZE + LENGTH), 0);
     CU_ASSERT(ended(&urb, 0, LENGTH));
     CU_ASSERT_EQUAL(memcmp(buffer, reply + USBIP_HEADER_SIZE, LENGTH), 0);
@@ -1646,9 +1632,8 @@ static void test_large_transfer(void)
 
 static void test_error_names(void)
 {
-    for (int error = USBIP_ERROR_LIMIT; error < 0; error++) {
+    for (int error = USBIP_ERROR_LIMIT; error < 0; error++)
         CU_ASSERT_STRING_NOT_EQUAL(usbip_error_name(error), "unknown");
-    }
     CU_ASSERT_STRING_EQUAL(usbip_error_name(USBIP_ERROR_TIMEOUT), "TIMEOUT");
     CU_ASSERT_STRING_EQUAL(usbip_error_name(0), "unknown");
     CU_ASSERT_STRING_EQUAL(usbip_error_name(USBIP_ERROR_LIMIT - 1), "unknown");
