@@ -281,7 +281,8 @@ static bool flush(struct connection *connection)
     }
     bool more = !connection->writing && usbip_device_session_output_size(session) > 0;
     bool over = connection->ended || usbip_device_session_is_over(session);
-    if (over && !connection->writing && !more)
+    bool waits = connection->writing && !usbip_device_session_has_device(session);
+    if (over && !waits && !more)
         close_connection(connection);
     else
         update_reading(connection);

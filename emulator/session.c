@@ -37,6 +37,7 @@ static void wake(struct usbip_device_session *session)
 static int end(struct usbip_device_session *session)
 {
     session->over = true;
+    session->awake = false; /* that it is over is news, even while output waits */
     wake(session);
     return -1;
 }
@@ -393,6 +394,11 @@ bool usbip_device_session_wants_input(const struct usbip_device_session *session
 bool usbip_device_session_is_over(const struct usbip_device_session *session)
 {
     return session->over;
+}
+
+bool usbip_device_session_has_device(const struct usbip_device_session *session)
+{
+    return session->device != NULL;
 }
 
 void usbip_device_session_disconnect(struct usbip_device_session *session, const char *reason)

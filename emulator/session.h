@@ -20,9 +20,9 @@ struct usbip_device_session;
 
 struct usbip_device_session_events {
     /*
-     * There is something new for the owner to do: output to take, or the session is over. Called
-     * once until usbip_device_session_take_output() is called; may come from within any call, so
-     * it must not call the session.
+     * There is something new for the owner to do. For output to take it is called once until
+     * usbip_device_session_take_output() is called, and once more when the session is over; it may
+     * come from within any call, so it must not call the session.
      */
     void (*wake)(void *context);
 };
@@ -60,6 +60,10 @@ bool usbip_device_session_wants_input(const struct usbip_device_session *session
 
 /* True when the connection is to be closed once the output is sent. */
 bool usbip_device_session_is_over(const struct usbip_device_session *session);
+
+/* Whether a device is imported. It is free again when the session is, so a session that is over and
+ * has one is not worth waiting for until a slow client has taken the rest of the output. */
+bool usbip_device_session_has_device(const struct usbip_device_session *session);
 
 /* ---- For the device ---- */
 

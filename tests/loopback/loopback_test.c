@@ -3,6 +3,7 @@
  *     loopback_test EMULATOR REPLUG_SCRIPT ECHO_ACM_SCRIPT ECHO_FTDI_SCRIPT
  */
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
@@ -102,12 +103,14 @@ static void import_raw(int fd, const char *busid)
     REQUIRE(recv(fd, reply, sizeof reply, MSG_WAITALL) == (ssize_t)sizeof reply);
 }
 
-static struct usbip_header submit_header(uint32_t ep, uint32_t direction, uint32_t length)
+/* For the device with busid "1-<devnum>". */
+static struct usbip_header submit_header(uint32_t devnum, uint32_t ep, uint32_t direction,
+                                         uint32_t length)
 {
     return (struct usbip_header){
         .command = USBIP_CMD_SUBMIT,
         .seqnum = 5,
-        .devid = 1 << 16 | 2, /* busid 1-2 */
+        .devid = 1 << 16 | devnum,
         .direction = direction,
         .ep = ep,
         .cmd_submit.transfer_buffer_length = length,
@@ -238,9 +241,9 @@ static void test_wrong_clients_disturb_nobody(void)
     static const uint8_t unknown_code[] = {0x01, 0x11, 0x80, 0x07, 0, 0, 0, 0};
     static const uint8_t truncated[] = {0x01, 0x11, 0x80, 0x03};
     uint8_t huge[USBIP_HEADER_SIZE], cut[USBIP_HEADER_SIZE], other_device[USBIP_HEADER_SIZE];
-    struct usbip_header header = submit_header(1, USBIP_DIR_OUT, UINT32_MAX);
+    struct usbip_header header = submit_header(2, 1, USBIP_DIR_OUT, UINT32_MAX);
     usbip_encode_header(huge, &header);
-    header = submit_header(1, USBIP_DIR_OUT, 8);
+    header = submit_header(2, 1, USBIP_DIR_OUT, 8);
     usbip_encode_header(cut, &header);
     header.devid ^= 1;
     usbip_encode_header(other_device, &header);
@@ -261,7 +264,7 @@ static void test_wrong_clients_disturb_nobody(void)
 static void test_a_client_that_resets_in_mid_payload(void)
 {
     struct usbip_port *other = open_port("1-3");
-    struct usbip_header header = submit_header(1, USBIP_DIR_OUT, 1000);
+    struct usbip_header header = submit_header(2, 1, USBIP_DIR_OUT, 1000);
     uint8_t bytes[USBIP_HEADER_SIZE + 100] = {0};
     usbip_encode_header(bytes, &header);
     int fd = connect_raw();
@@ -293,6 +296,53 @@ static void test_a_log_that_nobody_reads(void)
     close_port(port);
     CU_ASSERT(emulator_saw(&emulator, "lines of the log were dropped"));
     CU_ASSERT(emulator_saw(&emulator, "1-2: detached"));
+}
+
+/* Asks for descriptors until neither side takes any more. */
+static void flood(int fd)
+{
+    struct usbip_header header = submit_header(1, 0, USBIP_DIR_IN, USB_DT_DEVICE_SIZE);
+    const struct usbip_setup setup = {USB_DIR_IN, USB_REQ_GET_DESCRIPTOR, USB_DT_DEVICE << 8, 0,
+                                      USB_DT_DEVICE_SIZE};
+    uint8_t bytes[USBIP_HEADER_SIZE];
+    usbip_encode_setup(header.cmd_submit.setup, &setup);
+    usbip_encode_header(bytes, &header);
+    struct pollfd writable = {.fd = fd, .events = POLLOUT};
+    size_t at = 0; /* of the header that is being sent */
+    while (poll(&writable, 1, 100) > 0) {
+        ssize_t sent = send(fd, bytes + at, sizeof bytes - at, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (sent < 0 && errno != EAGAIN)
+            return;
+        if (sent > 0)
+            at = (at + (size_t)sent) % sizeof bytes;
+    }
+}
+
+static void submit_control(int fd, uint8_t bmRequestType, uint8_t bRequest, uint16_t wValue)
+{
+    struct usbip_header header = submit_header(1, 0, USBIP_DIR_OUT, 0);
+    const struct usbip_setup setup = {bmRequestType, bRequest, wValue, 0, 0};
+    uint8_t bytes[USBIP_HEADER_SIZE];
+    usbip_encode_setup(header.cmd_submit.setup, &setup);
+    usbip_encode_header(bytes, &header);
+    send_raw(fd, bytes, sizeof bytes);
+}
+
+static void test_unplugged_from_a_client_that_does_not_read(void)
+{
+    static const char order[] = "unplug later";
+    struct usbip_header header = submit_header(1, 1, USBIP_DIR_OUT, sizeof order - 1);
+    uint8_t bytes[USBIP_HEADER_SIZE];
+    int fd = connect_raw();
+    import_raw(fd, "1-1");
+    submit_control(fd, 0, USB_REQ_SET_CONFIGURATION, 1);
+    usbip_encode_header(bytes, &header);
+    send_raw(fd, bytes, sizeof bytes);
+    send_raw(fd, order, sizeof order - 1);
+    flood(fd);
+    CU_ASSERT(emulator_saw(&emulator, "1-1: detached"));
+    CU_ASSERT(emulator_saw(&emulator, "1-1: plugged in"));
+    close(fd);
 }
 
 /* ---- A server that goes ---- */
@@ -335,6 +385,8 @@ int main(int argc, char **argv)
         {"unknown and busy devices are refused", test_unknown_and_busy},
         {"wrong clients disturb nobody", test_wrong_clients_disturb_nobody},
         {"a client that resets in mid-payload", test_a_client_that_resets_in_mid_payload},
+        {"unplugged from a client that does not read",
+         test_unplugged_from_a_client_that_does_not_read},
         {"a log that nobody reads", test_a_log_that_nobody_reads},
         {"the server is gone in mid-transfer", test_server_gone_in_mid_transfer},
         {"IPv6", test_ipv6},

@@ -10,6 +10,8 @@ device {
 function on_data(bytes)
     if bytes == "unplug" then
         unplug(100)
+    elseif bytes == "unplug later" then
+        after(300, function() unplug(100) end)
     else
         write(bytes)
     end

@@ -108,7 +108,7 @@ static void test_devlist(void)
     begin();
     CU_ASSERT_EQUAL(client_send(&client, REQ_DEVLIST), -1); /* S004: answered and over */
     CU_ASSERT_TRUE(client_is_over(&client));
-    CU_ASSERT_EQUAL(client.wakes, 1);
+    CU_ASSERT_EQUAL(client.wakes, 2); /* output, and the end */
     size_t size;
     const uint8_t *data = take_all(&size), *at = data;
     CU_ASSERT_EQUAL_FATAL(size, 12 + 3 * 312 + 4 * (2 + 1 + 2)); /* S017 */
