@@ -110,6 +110,8 @@ static int parse_options(int argc, char **argv, struct options *options)
     while ((option = getopt_long(argc, argv, ":v", names, NULL)) != -1) {
         switch (option) {
         case LISTEN:
+            if (!usbip_server_is_address(optarg))
+                return usage_error("--listen %s: not HOST:PORT or [IPv6]:PORT", optarg);
             options->listen = optarg;
             break;
         case PORT_FILE:

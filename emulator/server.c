@@ -33,7 +33,6 @@ struct usbip_server {
     bool did_something;      /* in this turn of the loop */
     bool closing;
     unsigned open_handles;
-    unsigned writing; /* connections that are */
     struct connection *connections;
     struct connection *dirty;
 
@@ -161,8 +160,6 @@ static void close_connection(struct connection *connection)
         server->connections = connection->next;
     if (connection->next)
         connection->next->previous = connection->previous;
-    if (connection->writing)
-        server->writing--;
     /* The session frees what is being written; closing the handle first drops the request. */
     uv_close((uv_handle_t *)&connection->socket, on_connection_closed);
     usbip_device_session_free(connection->session);
@@ -218,7 +215,6 @@ static void on_written(uv_write_t *request, int status)
     if (connection->closing)
         return;
     connection->server->did_something = true;
-    connection->server->writing--;
     connection->writing = false;
     if (status < 0) {
         lose(connection, status);
@@ -246,7 +242,6 @@ static int send_output(struct connection *connection, const uint8_t *data, size_
     int status = uv_write(&connection->write, stream, &buffer, 1, on_written);
     if (status == 0) {
         connection->writing = true;
-        connection->server->writing++;
     }
     return status;
 }
@@ -328,7 +323,7 @@ static void on_check(uv_check_t *handle)
     struct usbip_scheduler *scheduler = server->options.scheduler;
     uint64_t due_us = usbip_scheduler_due_us(scheduler);
     if (server->options.virtual_time && due_us != USBIP_NEVER && !server->did_something &&
-        server->writing == 0 && !server->dirty)
+        !server->dirty)
         usbip_scheduler_advance(scheduler, due_us);
 }
 
@@ -484,6 +479,13 @@ static int bind_listener(struct usbip_server *server, const char *host, const ch
     if (status == 0)
         status = uv_listen((uv_stream_t *)&server->listener, USBIP_SERVER_BACKLOG, on_connection);
     return status;
+}
+
+bool usbip_server_is_address(const char *address)
+{
+    char host[USBIP_SERVER_ADDRESS_SIZE];
+    const char *port;
+    return split_address(address, host, &port);
 }
 
 int usbip_server_listen(struct usbip_server *server, const char *address,

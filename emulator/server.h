@@ -44,6 +44,9 @@ struct usbip_server_options {
 struct usbip_server *usbip_server_new(struct uv_loop_s *loop,
                                       const struct usbip_server_options *options);
 
+/* Whether this has the form of an address to listen on. */
+bool usbip_server_is_address(const char *address);
+
 /*
  * Accepts connections on "HOST:PORT" or "[IPv6]:PORT"; a host name stands for its first address,
  * port 0 for a free one. On success `bound` is the address with the real port. Returns the port, or

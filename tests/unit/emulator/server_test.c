@@ -4,6 +4,8 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -88,13 +90,18 @@ static void *run_loop(void *unused)
     return NULL;
 }
 
-static void start_server_on(const char *address)
+static void listen_on(const char *address)
 {
-    make_server(false);
     port = usbip_server_listen(server, address, bound, error_text);
     CU_ASSERT_FATAL(port > 0);
     uv_async_init(&loop, &stop_request, on_stop);
     CU_ASSERT_EQUAL_FATAL(pthread_create(&thread, NULL, run_loop, NULL), 0);
+}
+
+static void start_server_on(const char *address)
+{
+    make_server(false);
+    listen_on(address);
 }
 
 static void start_server(void)
@@ -646,6 +653,35 @@ static void be_late(struct usbip_timer *unused)
 }
 
 /* Timers that cannot keep up must not keep the clients from being served. */
+static atomic_uint ticks;
+
+static void tick(struct usbip_timer *unused)
+{
+    (void)unused;
+    ticks++;
+    usbip_timer_arm(&scheduler, &timer, scheduler.now_us + 1000000);
+}
+
+/* What a client does not take is nothing that time has to wait for. */
+static void test_virtual_time_with_a_client_that_does_not_read(void)
+{
+    make_server(true);
+    timer = (struct usbip_timer){.fired = tick};
+    usbip_timer_arm(&scheduler, &timer, 1000000);
+    listen_on("127.0.0.1:0");
+    struct slow_client client = {.fd = import(1)};
+    make_pairs(&client);
+    send_until_blocked(&client);
+    unsigned before = ticks;
+    uint64_t begin = uv_hrtime();
+    while (ticks < before + 10 && (uv_hrtime() - begin) / 1000000000 < TIMEOUT_S)
+        sched_yield();
+    CU_ASSERT(ticks >= before + 10);
+    reset_client(client.fd);
+    free(client.output);
+    stop_server();
+}
+
 static void test_late_timers(void)
 {
     timer = (struct usbip_timer){.fired = be_late};
@@ -678,6 +714,8 @@ int main(void)
         {"port in use", test_port_in_use},
         {"real time", test_real_time},
         {"virtual time", test_virtual_time},
+        {"virtual time with a client that does not read",
+         test_virtual_time_with_a_client_that_does_not_read},
         {"late timers", test_late_timers},
         CU_TEST_INFO_NULL,
     };

@@ -81,7 +81,7 @@ expect 1 'usbip-emulator: descriptor.lua: a raw device needs a configuration des
 
 # Addresses and files that are not good. Nothing is left behind, also not by an earlier run.
 echo 1 >port
-expect 1 'usbip-emulator: "here" is not an address to listen on; write HOST:PORT or *' \
+expect 2 'usbip-emulator: --listen here: not HOST:PORT or *' \
     --listen here --port-file port good.lua
 expect 1 'usbip-emulator: cannot listen on 203.0.113.1:0: address not available; choose another *' \
     --listen 203.0.113.1:0 --port-file port good.lua
