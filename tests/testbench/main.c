@@ -266,7 +266,7 @@ static bool share_one_core(const struct bench *bench)
     CPU_ZERO(&one);
     if (sched_getaffinity(0, sizeof allowed, &allowed) < 0)
         return false;
-    int core = 0;
+    unsigned core = 0;
     while (core < CPU_SETSIZE - 1 && !CPU_ISSET(core, &allowed))
         core++;
     CPU_SET(core, &one);
