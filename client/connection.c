@@ -248,7 +248,7 @@ void usbip_connection_shut_down(struct usbip_connection *connection)
 
 /* ---- Running ---- */
 
-static int receive(struct usbip_connection *connection, uint64_t now_ms)
+static int receive(struct usbip_connection *connection)
 {
     for (int i = 0; i < MAX_READS; i++) {
         char reason[USBIP_SOCKET_REASON_SIZE];
@@ -263,8 +263,7 @@ static int receive(struct usbip_connection *connection, uint64_t now_ms)
         }
         if (count == 0)
             return lose(connection, "the server closed the connection");
-        if (usbip_host_session_receive(connection->session, connection->input, (size_t)count,
-                                       now_ms) != 0)
+        if (usbip_host_session_receive(connection->session, connection->input, (size_t)count) != 0)
             return end(connection);
         if (count < INPUT_SIZE)
             return 0; /* most likely all there is; if not, the descriptor stays readable */
@@ -308,7 +307,7 @@ int usbip_connection_process(struct usbip_connection *connection)
         if (error != 0 || connection->state == STATE_CONNECTING)
             return error;
     }
-    receive(connection, now_ms);
+    receive(connection);
     if (connection->state == STATE_CLOSED)
         return connection->error;
     if (usbip_host_session_advance(connection->session, now_ms) != 0)

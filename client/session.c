@@ -627,10 +627,8 @@ static int pdu(void *context, const uint8_t *bytes, size_t size)
     return -1;
 }
 
-int usbip_host_session_receive(struct usbip_host_session *session, const uint8_t *data, size_t size,
-                               uint64_t now_ms)
+int usbip_host_session_receive(struct usbip_host_session *session, const uint8_t *data, size_t size)
 {
-    (void)now_ms; /* what comes is never late: only what does not come is */
     static const struct usbip_framing framing = {.pdu_size = pdu_size, .pdu = pdu};
     if (session->phase == PHASE_FAILED || session->phase == PHASE_DEVLIST_END)
         return session->error;

@@ -90,8 +90,8 @@ int usbip_host_session_request_import(struct usbip_host_session *session, const 
  * error after which the connection must be closed; all transfers have then ended. What follows a
  * complete device list is ignored.
  */
-int usbip_host_session_receive(struct usbip_host_session *session, const uint8_t *data, size_t size,
-                               uint64_t now_ms);
+int usbip_host_session_receive(struct usbip_host_session *session, const uint8_t *data,
+                               size_t size);
 
 /*
  * Takes all bytes that wait to be sent: *data is valid until the next call of this function, so

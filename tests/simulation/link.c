@@ -51,7 +51,7 @@ static size_t on_its_way(const struct stream *stream)
 }
 
 /* A copy of the fragment is delivered, so that reading beyond it is seen by a sanitizer. */
-static void deliver(struct link *link, struct stream *stream, size_t size, uint64_t now_ms)
+static void deliver(struct link *link, struct stream *stream, size_t size)
 {
     struct usbip_buffer fragment = {0};
     usbip_buffer_append(&fragment, stream->bytes.data + stream->delivered, size);
@@ -59,7 +59,7 @@ static void deliver(struct link *link, struct stream *stream, size_t size, uint6
     if (stream == &link->to_device)
         usbip_device_session_receive(link->device, fragment.data, size);
     else
-        usbip_host_session_receive(link->host, fragment.data, size, now_ms);
+        usbip_host_session_receive(link->host, fragment.data, size);
     usbip_buffer_free(&fragment);
 }
 
@@ -72,17 +72,17 @@ static size_t random_fragment(struct random *random, size_t size)
     return 1 + random_below(random, limit);
 }
 
-void link_deliver_some(struct link *link, struct random *random, uint64_t now_ms)
+void link_deliver_some(struct link *link, struct random *random)
 {
     take_outputs(link);
     struct stream *streams[] = {&link->to_device, &link->to_host};
     struct stream *stream = streams[random_below(random, 2)];
     size_t size = on_its_way(stream);
     if (size > 0)
-        deliver(link, stream, random_fragment(random, size), now_ms);
+        deliver(link, stream, random_fragment(random, size));
 }
 
-void link_deliver_all(struct link *link, uint64_t now_ms)
+void link_deliver_all(struct link *link)
 {
     for (;;) {
         take_outputs(link);
@@ -90,9 +90,9 @@ void link_deliver_all(struct link *link, uint64_t now_ms)
         if (out == 0 && in == 0)
             return;
         if (out > 0)
-            deliver(link, &link->to_device, out, now_ms);
+            deliver(link, &link->to_device, out);
         if (in > 0)
-            deliver(link, &link->to_host, in, now_ms);
+            deliver(link, &link->to_host, in);
     }
 }
 

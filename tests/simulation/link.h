@@ -27,9 +27,9 @@ bool link_open(struct link *link, struct usbip_bus *bus, const char *peer,
 void link_close(struct link *link);
 
 /* Takes what the sessions want to send and delivers a random part of what is on its way. */
-void link_deliver_some(struct link *link, struct random *random, uint64_t now_ms);
+void link_deliver_some(struct link *link, struct random *random);
 /* Delivers everything, also what is said in reply. */
-void link_deliver_all(struct link *link, uint64_t now_ms);
+void link_deliver_all(struct link *link);
 
 /* The connection breaks: what is on its way is lost, both ends learn it. */
 void link_break(struct link *link);

@@ -95,7 +95,7 @@ static bool step(struct world *world, unsigned index)
     struct model *client = &world->clients[index];
     if (!client->linked)
         return connect_client(world, index);
-    link_deliver_some(&client->link, &world->random, now_ms(world));
+    link_deliver_some(&client->link, &world->random);
     if (client->refused || random_one_in(&world->random, 150))
         model_disconnect(client);
     else if (client->attached && random_one_in(&world->random, 2))
@@ -121,7 +121,7 @@ static const char *come_to_rest(struct world *world)
             struct model *client = &world->clients[i];
             if (!client->linked)
                 continue;
-            link_deliver_all(&client->link, now_ms(world));
+            link_deliver_all(&client->link);
             rest &= model_settle(client, now_ms(world));
         }
         const char *failure = failure_of(world);

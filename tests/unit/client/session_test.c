@@ -102,7 +102,7 @@ static int feed(const uint8_t *bytes, size_t size)
         uint8_t *piece = malloc(step);
         CU_ASSERT_PTR_NOT_NULL_FATAL(piece);
         memcpy(piece, bytes + offset, step);
-        result = usbip_host_session_receive(server.session, piece, step, NOW);
+        result = usbip_host_session_receive(server.session, piece, step);
         free(piece);
     }
     return result;
