@@ -366,11 +366,6 @@ uint64_t usbip_connection_deadline_ms(const struct usbip_connection *connection)
     return UINT64_MAX;
 }
 
-bool usbip_connection_is_established(const struct usbip_connection *connection)
-{
-    return connection->state == STATE_ESTABLISHED;
-}
-
 struct usbip_host_session *usbip_connection_session(const struct usbip_connection *connection)
 {
     return connection->session;

@@ -77,7 +77,6 @@ int usbip_connection_process(struct usbip_connection *connection);
  */
 int usbip_connection_wait(struct usbip_connection *connection, uint64_t until_ms);
 
-bool usbip_connection_is_established(const struct usbip_connection *connection);
 struct usbip_host_session *usbip_connection_session(const struct usbip_connection *connection);
 /* Names the peer and what happened. "" while all is well. */
 const char *usbip_connection_error_text(const struct usbip_connection *connection);

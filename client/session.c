@@ -155,6 +155,10 @@ __attribute__((format(printf, 3, 4))) static int fail(struct usbip_host_session 
 void usbip_host_session_fail(struct usbip_host_session *session, int error, const char *text)
 {
     const char *reason = text != NULL ? text : usbip_error_name(error);
+    if (session->output.size > 0 && session->phase != PHASE_URB) {
+        fail(session, error, "%s", reason); /* the request was not even taken to be sent */
+        return;
+    }
     switch (session->phase) {
     case PHASE_DEVLIST_HEADER:
     case PHASE_DEVLIST_RECORD:
@@ -362,36 +366,49 @@ static int check_op_common(struct usbip_host_session *session, const struct usbi
     return 0;
 }
 
-static int refuse(struct usbip_host_session *session, uint32_t status)
+static const char *import_remedy(uint32_t status)
 {
-    int error = USBIP_ERROR_REFUSED;
-    const char *remedy = "see the server's log";
     switch (status) {
     case USBIP_ST_NODEV:
-        error = USBIP_ERROR_NOT_FOUND;
-        remedy = "is it plugged in and bound on the server?";
-        break;
+        return "is it plugged in and bound on the server?";
     case USBIP_ST_DEV_BUSY:
-        error = USBIP_ERROR_BUSY;
-        remedy = "detach it there or try again later";
-        break;
+        return "detach it there or try again later";
     case USBIP_ST_DEV_ERR:
-        remedy = "plug it in again; on Windows a filter driver such as USBPcap may hold it";
-        break;
+        return "plug it in again; on Windows a filter driver such as USBPcap may hold it";
     default:
-        break;
+        /* Some servers say ST_NA whatever is the matter. */
+        return "is it there, bound and not attached elsewhere? see the server's log";
     }
+}
+
+static int import_error(uint32_t status)
+{
+    switch (status) {
+    case USBIP_ST_NODEV:
+        return USBIP_ERROR_NOT_FOUND;
+    case USBIP_ST_DEV_BUSY:
+        return USBIP_ERROR_BUSY;
+    default:
+        return USBIP_ERROR_REFUSED;
+    }
+}
+
+static int refuse(struct usbip_host_session *session, uint32_t status)
+{
+    const char *name = usbip_op_status_name(status);
+    const char *text = usbip_op_status_text(status);
     if (session->phase == PHASE_IMPORT) {
-        fail(session, error, "import of busid %s refused with status %" PRIu32 " (%s: %s); %s",
-             session->busid, status, usbip_op_status_name(status), usbip_op_status_text(status),
-             remedy);
+        fail(session, import_error(status),
+             "import of busid %s refused with status %" PRIu32 " (%s: %s); %s", session->busid,
+             status, name, text, import_remedy(status));
     } else {
-        fail(session, error, "device list refused with status %" PRIu32 " (%s: %s); %s", status,
-             usbip_op_status_name(status), usbip_op_status_text(status), "see the server's log");
+        fail(session, USBIP_ERROR_REFUSED,
+             "device list refused with status %" PRIu32 " (%s: %s); see the server's log", status,
+             name, text);
     }
     if (session->events.refused != NULL)
         session->events.refused(session->context, status);
-    return error;
+    return session->error;
 }
 
 /* The two OP replies begin alike: a refused request has no body, and must not be waited for. */

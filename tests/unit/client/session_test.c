@@ -484,6 +484,7 @@ static void test_C009_truncated_import(void)
 {
     start();
     CU_ASSERT_EQUAL(usbip_host_session_request_import(server.session, "1-1"), 0);
+    drop_output();
     struct bytes bytes = {.size = 0};
     struct usbip_device_record record = a_record("1-1");
     add_import_reply(&bytes, &record);
@@ -670,6 +671,14 @@ static void test_devlist_refused(void)
     CU_ASSERT(failed_with(USBIP_ERROR_REFUSED, "device list refused"));
     CU_ASSERT_EQUAL(server.refused_status, USBIP_ST_NA);
     CU_ASSERT_EQUAL(server.list_ends, 0);
+    finish();
+
+    /* What it would say of a device says nothing here. */
+    start_devlist();
+    bytes.size = 0;
+    add_op_common(&bytes, USBIP_VERSION, OP_REP_DEVLIST, USBIP_ST_NODEV);
+    CU_ASSERT_EQUAL(feed(bytes.data, bytes.size), USBIP_ERROR_REFUSED);
+    CU_ASSERT_PTR_NULL(strstr(usbip_host_session_error_text(server.session), "plugged in"));
     finish();
 }
 
