@@ -1,8 +1,10 @@
-"""system_libraries() for MODULE.bazel; apart, because Bazel 4 knows no module_extension."""
+"""The repositories of WORKSPACE for MODULE.bazel; apart, because Bazel 4 knows no module_extension."""
 
+load("//bazel/guest:guest.bzl", "linux_guest")
 load(":system_libraries.bzl", "system_libraries")
 
-def _system_libraries_impl(_module_ctx):
+def _repositories_impl(_module_ctx):
     system_libraries()
+    linux_guest()
 
-system_libraries_extension = module_extension(implementation = _system_libraries_impl)
+repositories_extension = module_extension(implementation = _repositories_impl)
