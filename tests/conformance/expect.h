@@ -1,0 +1,40 @@
+/* Tables of what a known server answers: one line a case, "S057 CLOSE  # why". */
+#ifndef TESTS_CONFORMANCE_EXPECT_H
+#define TESTS_CONFORMANCE_EXPECT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+enum {
+    EXPECT_MAX_LINES = 512,
+    EXPECT_ID_SIZE = 8,
+    EXPECT_OUTCOME_SIZE = 128,
+    EXPECT_REASON_SIZE = 256
+};
+
+struct expectation {
+    char id[EXPECT_ID_SIZE];
+    char outcome[EXPECT_OUTCOME_SIZE]; /* as the report shows it */
+    char reason[EXPECT_REASON_SIZE];   /* why it is not what it should be; may be "" */
+};
+
+struct expect_table {
+    struct expectation lines[EXPECT_MAX_LINES];
+    size_t count;
+};
+
+/*
+ * Reads a table from text; blank lines and those that begin with # are skipped. Returns 0, or -1
+ * with the line and what is wrong with it in error_text.
+ */
+int expect_parse(struct expect_table *table, const char *text, char error_text[256]);
+/* The same from a file. */
+int expect_load(struct expect_table *table, const char *path, char error_text[256]);
+
+/* The line of a case, or NULL: then the case has to pass, or be not applicable. */
+const struct expectation *expect_find(const struct expect_table *table, const char *id);
+
+/* Whether a result is as expected; `line` is expect_find()'s and may be NULL. */
+bool expect_met(const struct expectation *line, const char *outcome, bool failed);
+
+#endif

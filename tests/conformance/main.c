@@ -1,0 +1,459 @@
+/* usbip-conformance: how a USB/IP server behaves, case by case. */
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "tests/conformance/expect.h"
+#include "tests/conformance/report.h"
+#include "tests/conformance/trial.h"
+#include "tests/support/emulator_process.h"
+
+enum {
+    EXIT_AS_EXPECTED = 0,
+    EXIT_DIFFERS = 1,
+    EXIT_NO_RUN = 2,
+    DEFAULT_TIMEOUT_MS = 2000,
+    DEFAULT_IMPORT_TIMEOUT_MS = 20000,
+    MAX_SCRIPTS = 16,
+    MAX_TIMEOUT_MS = 3600000,
+};
+
+static const char usage[] =
+    "usage: usbip-conformance [OPTION]... [HOST[:PORT]] [CASE|NAME|SECTION]...\n"
+    "\n"
+    "Runs the conformance cases against a USB/IP server (default 127.0.0.1:3240) and reports what\n"
+    "each of them found.\n"
+    "\n"
+    "  --busid B           the device under test (default: the first that is listed)\n"
+    "  --device VID:PID    the same, by ids in hex\n"
+    "  --emulate SCRIPT    start our emulator with this device; may be given several times, the\n"
+    "                      first one is under test\n"
+    "  --emulator PROGRAM  the emulator for that\n"
+    "  --unshared BUSID    a device that is present but not exported, for S028 and S035\n"
+    "  --profile LIST      core, strict (contains core), hostile, soak (default core); hostile\n"
+    "                      cases can close, reset or wedge a real server and run last\n"
+    "  --expect TABLE      compare with a server's table, by file or by name (expect/NAME.txt)\n"
+    "  --timeout-ms N      how long a reply may take (default 2000)\n"
+    "  --seed N            of the randomised cases (default 1)\n"
+    "  --list              say which cases there are, and run none\n"
+    "  --tap               write TAP to standard output instead of text\n"
+    "  --junit FILE, --json FILE   write these too\n"
+    "  --verbose           show the exchange of every case, not only of those that deviate\n"
+    "  --help\n"
+    "\n"
+    "Exit status: 0 when all is as expected, 1 when something differs, 2 when the run failed.\n";
+
+struct options {
+    struct target target;
+    struct target_choice choice;
+    char *scripts[MAX_SCRIPTS];
+    int script_count;
+    const char *emulator, *expect, *junit, *json;
+    unsigned profiles;
+    bool list, tap, verbose;
+    const char *const *wanted;
+    size_t wanted_count;
+};
+
+static bool parse_number(const char *text, unsigned long long max, unsigned long long *value)
+{
+    char *end;
+    errno = 0;
+    *value = strtoull(text, &end, 0);
+    return errno == 0 && end != text && *end == '\0' && *text != '-' && *value <= max;
+}
+
+static bool parse_profiles(const char *text, unsigned *profiles)
+{
+    static const struct {
+        const char *name;
+        unsigned profiles;
+    } names[] = {{"core", CORE}, {"strict", CORE | STRICT}, {"hostile", HOSTILE}, {"soak", SOAK}};
+    *profiles = 0;
+    while (*text != '\0') {
+        size_t size = strcspn(text, ",");
+        unsigned found = 0;
+        for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+            if (strlen(names[i].name) == size && strncmp(names[i].name, text, size) == 0)
+                found = names[i].profiles;
+        }
+        if (!found)
+            return false;
+        *profiles |= found;
+        text += size + (text[size] == ',');
+    }
+    return *profiles != 0;
+}
+
+static bool parse_ids(const char *text, struct target_choice *choice)
+{
+    unsigned vendor, product;
+    char rest;
+    choice->by_ids = true;
+    if (sscanf(text, "%4x:%4x%c", &vendor, &product, &rest) != 2)
+        return false;
+    choice->idVendor = (uint16_t)vendor;
+    choice->idProduct = (uint16_t)product;
+    return true;
+}
+
+/* "HOST", "HOST:PORT", "[V6]:PORT" */
+static bool parse_address(const char *text, struct target *target)
+{
+    const char *host = text, *end = text + strlen(text), *port = strrchr(text, ':');
+    if (*text == '[') {
+        host++;
+        end = strchr(text, ']');
+        if (!end || (end[1] != '\0' && end[1] != ':'))
+            return false;
+        port = end[1] == ':' ? end + 1 : NULL;
+    } else if (port && strchr(text, ':') != port) {
+        port = NULL; /* an IPv6 address as it is */
+    } else if (port) {
+        end = port;
+    }
+    snprintf(target->host, sizeof target->host, "%.*s", (int)(end - host), host);
+    snprintf(target->port, sizeof target->port, "%s", port ? port + 1 : "3240");
+    return end > host;
+}
+
+static bool names_a_case(const char *text)
+{
+    for (size_t i = 0; i < section_count; i++) {
+        for (size_t j = 0; j < sections[i]->count; j++) {
+            if (case_is_wanted(sections[i], &sections[i]->cases[j], &text, 1))
+                return true;
+        }
+    }
+    return false;
+}
+
+enum option_value {
+    OPTION_BUSID = 256,
+    OPTION_DEVICE,
+    OPTION_EMULATE,
+    OPTION_EMULATOR,
+    OPTION_UNSHARED,
+    OPTION_PROFILE,
+    OPTION_EXPECT,
+    OPTION_TIMEOUT,
+    OPTION_SEED,
+    OPTION_LIST,
+    OPTION_TAP,
+    OPTION_JUNIT,
+    OPTION_JSON,
+    OPTION_VERBOSE,
+    OPTION_HELP,
+};
+
+static const struct option long_options[] = {
+    {"busid", required_argument, NULL, OPTION_BUSID},
+    {"device", required_argument, NULL, OPTION_DEVICE},
+    {"emulate", required_argument, NULL, OPTION_EMULATE},
+    {"emulator", required_argument, NULL, OPTION_EMULATOR},
+    {"unshared", required_argument, NULL, OPTION_UNSHARED},
+    {"profile", required_argument, NULL, OPTION_PROFILE},
+    {"expect", required_argument, NULL, OPTION_EXPECT},
+    {"timeout-ms", required_argument, NULL, OPTION_TIMEOUT},
+    {"seed", required_argument, NULL, OPTION_SEED},
+    {"list", no_argument, NULL, OPTION_LIST},
+    {"tap", no_argument, NULL, OPTION_TAP},
+    {"junit", required_argument, NULL, OPTION_JUNIT},
+    {"json", required_argument, NULL, OPTION_JSON},
+    {"verbose", no_argument, NULL, OPTION_VERBOSE},
+    {"help", no_argument, NULL, OPTION_HELP},
+    {NULL, 0, NULL, 0},
+};
+
+/* Returns NULL, or what is wrong with the argument of an option. */
+static const char *take_option(struct options *options, int option)
+{
+    struct target *target = &options->target;
+    unsigned long long number;
+    switch (option) {
+    case OPTION_BUSID:
+        options->choice.busid = optarg;
+        return strlen(optarg) < USBIP_BUSID_SIZE ? NULL : "is no busid";
+    case OPTION_DEVICE:
+        return parse_ids(optarg, &options->choice) ? NULL : "is not VID:PID in hex";
+    case OPTION_EMULATE:
+        if (options->script_count == MAX_SCRIPTS)
+            return "is one device too many";
+        options->scripts[options->script_count++] = optarg;
+        return NULL;
+    case OPTION_EMULATOR:
+        options->emulator = optarg;
+        return NULL;
+    case OPTION_UNSHARED:
+        snprintf(target->unshared, sizeof target->unshared, "%s", optarg);
+        return strlen(optarg) < USBIP_BUSID_SIZE ? NULL : "is no busid";
+    case OPTION_PROFILE:
+        return parse_profiles(optarg, &options->profiles)
+                   ? NULL
+                   : "is not a list of core, strict, hostile, soak";
+    case OPTION_EXPECT:
+        options->expect = optarg;
+        return NULL;
+    case OPTION_TIMEOUT:
+        if (!parse_number(optarg, MAX_TIMEOUT_MS, &number) || number == 0)
+            return "is not a number of milliseconds";
+        target->timeout_ms = (int)number;
+        return NULL;
+    case OPTION_SEED:
+        if (!parse_number(optarg, UINT64_MAX, &number))
+            return "is not a number";
+        target->seed = number;
+        return NULL;
+    case OPTION_JUNIT:
+        options->junit = optarg;
+        return NULL;
+    case OPTION_JSON:
+        options->json = optarg;
+        return NULL;
+    case OPTION_LIST:
+        options->list = true;
+        return NULL;
+    case OPTION_TAP:
+        options->tap = true;
+        return NULL;
+    default:
+        options->verbose = true;
+        return NULL;
+    }
+}
+
+static int wrong_usage(const char *argument, const char *why)
+{
+    fprintf(stderr, "usbip-conformance: %s %s; try --help\n", argument, why);
+    return EXIT_NO_RUN;
+}
+
+/* Returns -1 to go on, or the exit status. */
+static int parse_options(struct options *options, int argc, char **argv)
+{
+    int option;
+    while ((option = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
+        if (option == OPTION_HELP) {
+            fputs(usage, stdout);
+            return EXIT_AS_EXPECTED;
+        }
+        if (option == '?')
+            return EXIT_NO_RUN;
+        const char *wrong = take_option(options, option);
+        if (wrong)
+            return wrong_usage(optarg, wrong);
+    }
+    parse_address("127.0.0.1", &options->target);
+    if (optind < argc && !names_a_case(argv[optind])) {
+        if (options->script_count > 0)
+            return wrong_usage(argv[optind], "is no case, and the server is the emulator");
+        if (!parse_address(argv[optind], &options->target))
+            return wrong_usage(argv[optind], "is no case and no HOST[:PORT]");
+        optind++;
+    }
+    options->wanted = (const char *const *)&argv[optind];
+    options->wanted_count = (size_t)(argc - optind);
+    for (int i = optind; i < argc; i++) {
+        if (!names_a_case(argv[i]))
+            return wrong_usage(argv[i], "is no case, name of a case, or section");
+    }
+    if (options->script_count > 0 && !options->emulator)
+        return wrong_usage("--emulate", "needs --emulator PROGRAM");
+    return -1;
+}
+
+/* "strict" is expect/strict.txt where the suite is built; a path is a path. */
+static int load_expectations(const struct options *options, struct expect_table *table)
+{
+    char path[512], why[256];
+    const char *name = options->expect;
+    if (!name)
+        return 0;
+    bool is_path = strchr(name, '/') || strchr(name, '.');
+    snprintf(path, sizeof path, is_path ? "%s" : "tests/conformance/expect/%s.txt", name);
+    if (expect_load(table, path, why) == 0)
+        return 0;
+    fprintf(stderr, "usbip-conformance: the table %s: %s\n", path, why);
+    return -1;
+}
+
+static double now_s(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+/* ---- Running ---- */
+
+struct run {
+    const struct options *options;
+    const struct expect_table *table;
+    struct result *results;
+    size_t count;
+    struct trial trial;
+};
+
+static void run_case(struct run *run, const struct section *section,
+                     const struct conformance_case *at)
+{
+    bool progress = isatty(STDERR_FILENO);
+    struct result *result = &run->results[run->count++];
+    if (progress)
+        fprintf(stderr, "\r\033[K%zu %s %s", run->count, at->id, at->name);
+    double start = now_s();
+    trial_run(&run->trial, &run->options->target, at);
+    *result = (struct result){
+        .section = section,
+        .conformance_case = at,
+        .verdict = run->trial.verdict,
+        .expected = expect_find(run->table, at->id),
+        .seconds = now_s() - start,
+    };
+    memcpy(result->outcome, run->trial.outcome, sizeof result->outcome);
+    memcpy(result->reason, run->trial.reason, sizeof result->reason);
+    result->as_expected = expect_met(result->expected, result->outcome, result->verdict == FAIL);
+    if (!result->as_expected || run->options->verbose)
+        result->exchange = report_exchange(&run->trial.log);
+    if (progress)
+        fputs("\r\033[K", stderr);
+}
+
+/* Named cases run whatever their profile is, but hostile ones only when that is asked for. */
+static bool is_selected(const struct options *options, const struct conformance_case *at)
+{
+    if ((at->profiles & HOSTILE) && !(options->profiles & HOSTILE))
+        return false;
+    return options->wanted_count > 0 || (at->profiles & options->profiles);
+}
+
+static void run_cases(struct run *run, bool hostile)
+{
+    for (size_t i = 0; i < section_count; i++) {
+        for (size_t j = 0; j < sections[i]->count; j++) {
+            const struct conformance_case *at = &sections[i]->cases[j];
+            if (((at->profiles & HOSTILE) != 0) == hostile && is_selected(run->options, at) &&
+                case_is_wanted(sections[i], at, run->options->wanted, run->options->wanted_count))
+                run_case(run, sections[i], at);
+        }
+    }
+}
+
+static bool write_file(const char *path, void (*write)(FILE *, const struct report *),
+                       const struct report *report)
+{
+    if (!path)
+        return true;
+    FILE *file = fopen(path, "w");
+    bool well = file != NULL;
+    if (file) {
+        write(file, report);
+        well = !ferror(file);
+        well &= fclose(file) == 0;
+    }
+    if (!well)
+        fprintf(stderr, "usbip-conformance: cannot write %s: %s\n", path, strerror(errno));
+    return well;
+}
+
+static int write_reports(const struct options *options, const struct report *report)
+{
+    if (options->tap)
+        report_tap(stdout, report);
+    else
+        report_text(stdout, report, options->verbose);
+    bool written = fflush(stdout) == 0;
+    written &= write_file(options->junit, report_junit, report);
+    written &= write_file(options->json, report_json, report);
+    if (!written)
+        return EXIT_NO_RUN;
+    for (size_t i = 0; i < report->count; i++) {
+        if (!report->results[i].as_expected)
+            return EXIT_DIFFERS;
+    }
+    return EXIT_AS_EXPECTED;
+}
+
+/* Hostile cases ran last, but stand with the others of their section. */
+static int compare_ids(const void *a, const void *b)
+{
+    const struct result *left = a, *right = b;
+    return strcmp(left->conformance_case->id, right->conformance_case->id);
+}
+
+static size_t count_cases(void)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < section_count; i++)
+        count += sections[i]->count;
+    return count;
+}
+
+static int run_all(struct options *options, const struct expect_table *table)
+{
+    struct target *target = &options->target;
+    char why[TARGET_TEXT_SIZE], title[TARGET_TEXT_SIZE + 128];
+    if (target_find(target, &options->choice, why) < 0) {
+        fprintf(stderr, "usbip-conformance: %s port %s: %s\n", target->host, target->port, why);
+        return EXIT_NO_RUN;
+    }
+    struct run *run = calloc(1, sizeof *run);
+    struct result *results = calloc(count_cases(), sizeof *results);
+    int status = EXIT_NO_RUN;
+    if (run && results) {
+        *run = (struct run){.options = options, .table = table, .results = results};
+        run_cases(run, false);
+        run_cases(run, true);
+        qsort(results, run->count, sizeof *results, compare_ids);
+        if (target->own_server)
+            snprintf(title, sizeof title, "the emulator with %s", options->scripts[0]);
+        else
+            snprintf(title, sizeof title, "%s port %s, device %s", target->host, target->port,
+                     target->has_device ? target->record.busid : "none");
+        status = write_reports(options, &(struct report){title, results, run->count});
+        for (size_t i = 0; i < run->count; i++)
+            free(results[i].exchange);
+    }
+    free(results);
+    free(run);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    static struct options options = {
+        .profiles = CORE,
+        .target = {.timeout_ms = DEFAULT_TIMEOUT_MS,
+                   .import_timeout_ms = DEFAULT_IMPORT_TIMEOUT_MS,
+                   .seed = 1},
+    };
+    static struct expect_table table;
+    int status = parse_options(&options, argc, argv);
+    if (status >= 0)
+        return status;
+    if (options.list) {
+        report_list(stdout, options.wanted, options.wanted_count);
+        return EXIT_AS_EXPECTED;
+    }
+    if (load_expectations(&options, &table) < 0)
+        return EXIT_NO_RUN;
+    options.target.soak = options.profiles & SOAK;
+    if (options.script_count == 0)
+        return run_all(&options, &table);
+    struct emulator_process emulator;
+    if (!emulator_start(&emulator, options.emulator, "127.0.0.1:0", options.scripts,
+                        options.script_count))
+        return EXIT_NO_RUN;
+    parse_address(emulator.address, &options.target);
+    options.target.own_server = true;
+    status = run_all(&options, &table);
+    if (emulator_stop(&emulator) != 0) {
+        fprintf(stderr, "usbip-conformance: the emulator did not end well\n");
+        return EXIT_DIFFERS;
+    }
+    return status;
+}

@@ -1,0 +1,6 @@
+#include "tests/conformance/case.h"
+
+extern const struct section op_phase, devlist_content, import_phase, urb_header;
+
+const struct section *const sections[] = {&op_phase, &devlist_content, &import_phase, &urb_header};
+const size_t section_count = sizeof sections / sizeof sections[0];
