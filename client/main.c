@@ -127,8 +127,12 @@ static int run_read(struct usbip_port *port, const struct tool_options *options)
     }
     if (column > 0)
         putchar('\n');
-    if (result < 0)
+    /* Silence is the end of what a device sends, but not when the device has gone. */
+    if (result < 0 || (result == 0 && usbip_port_state(port) != USBIP_PORT_OPEN))
         return fail(usbip_port_error_text(port));
+    if (usbip_port_restore_count(port) > 0)
+        fprintf(stderr, "usbip-serial: %s was lost and is back; bytes may be missing\n",
+                options->device);
     if (options->lines == 0 && bytes < options->bytes) {
         fprintf(stderr, "usbip-serial: %s sent %lu of %lu bytes, then nothing for %lu ms\n",
                 options->device, bytes, options->bytes, (unsigned long)options->timeout_ms);

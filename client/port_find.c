@@ -76,7 +76,8 @@ static void pause_restore(struct usbip_port *port)
 static void attempt_failed(struct usbip_port *port)
 {
     if (port->state == USBIP_PORT_RESTORING) {
-        usbip_port_fail(port, USBIP_ERROR_DISCONNECTED, "restoring: %s", first_attempt_text(port));
+        usbip_port_fail(port, USBIP_ERROR_DISCONNECTED, "%.80s; not restored yet: %s",
+                        port->loss_text, first_attempt_text(port));
         pause_restore(port);
         return;
     }
@@ -246,6 +247,7 @@ static void list_received(struct usbip_port *port)
 static void lost(struct usbip_port *port, const char *text)
 {
     usbip_port_fail(port, USBIP_ERROR_DISCONNECTED, "%s", text);
+    snprintf(port->loss_text, sizeof(port->loss_text), "%s", text);
     usbip_port_drop_connection(port);
     if (!port->restore) {
         usbip_port_shut(port, USBIP_ERROR_DISCONNECTED);
@@ -267,11 +269,9 @@ static bool is_restore_over(const struct usbip_port *port)
 
 static void restore_failed(struct usbip_port *port)
 {
-    char text[USBIP_ERROR_TEXT_SIZE];
-
-    snprintf(text, sizeof(text), "%s", first_attempt_text(port));
-    usbip_port_fail(port, USBIP_ERROR_DISCONNECTED, "given up %llu ms after the loss: %s",
-                    (unsigned long long)(usbip_now_ms() - port->lost_ms), text);
+    usbip_port_fail(port, USBIP_ERROR_DISCONNECTED, "%.80s; given up %llu ms later: %s",
+                    port->loss_text, (unsigned long long)(usbip_now_ms() - port->lost_ms),
+                    first_attempt_text(port));
     usbip_port_shut(port, USBIP_ERROR_DISCONNECTED);
 }
 

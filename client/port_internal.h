@@ -115,6 +115,7 @@ struct usbip_port {
     int attempt_error; /* of the first candidate that failed */
     char attempt_text[USBIP_ERROR_TEXT_SIZE];
     uint64_t lost_ms;
+    char loss_text[USBIP_ERROR_TEXT_SIZE]; /* why, kept while restoring */
     uint32_t pause_ms;
     unsigned restore_count;
 

@@ -200,10 +200,12 @@ static int take_write_error(struct usbip_port *port)
 
 static int write_too_late(struct usbip_port *port, uint32_t timeout_ms)
 {
+    bool restoring = port->state == USBIP_PORT_RESTORING;
+
     return usbip_port_fail(port, USBIP_ERROR_TIMEOUT,
-                           "the device did not accept all data within %u ms%s",
-                           (unsigned)timeout_ms,
-                           port->state == USBIP_PORT_RESTORING ? "; it is being looked for" : "");
+                           "the device did not accept all data within %u ms%s%s",
+                           (unsigned)timeout_ms, restoring ? "; not restored yet after: " : "",
+                           restoring ? port->loss_text : "");
 }
 
 int usbip_port_write(struct usbip_port *port, const void *data, size_t size, uint32_t timeout_ms)

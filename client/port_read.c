@@ -73,10 +73,12 @@ int usbip_port_read(struct usbip_port *port, void *data, size_t size, uint32_t t
 
 static int too_late(struct usbip_port *port, const char *what, uint32_t timeout_ms)
 {
-    return usbip_port_fail(port, USBIP_ERROR_TIMEOUT, "no %s within %u ms, %zu bytes received%s",
+    bool restoring = port->state == USBIP_PORT_RESTORING;
+
+    return usbip_port_fail(port, USBIP_ERROR_TIMEOUT, "no %s within %u ms, %zu bytes received%s%s",
                            what, (unsigned)timeout_ms, usbip_port_bytes_available(port),
-                           port->state == USBIP_PORT_RESTORING ? "; the device is being looked for"
-                                                               : "");
+                           restoring ? "; not restored yet after: " : "",
+                           restoring ? port->loss_text : "");
 }
 
 int usbip_port_read_all(struct usbip_port *port, void *data, size_t size, uint32_t timeout_ms)

@@ -19,14 +19,14 @@ struct console {
     bool was_restoring;
 };
 
-/* Takes what was typed. Returns false when that is the key to quit. */
+/* Takes what was typed. Returns false when the key to quit is in it; what is behind that is cut. */
 static bool take_input(struct console *console)
 {
     size_t size = usbip_console_read(console->input, sizeof(console->input));
     const char *quit = console->is_terminal ? memchr(console->input, QUIT_KEY, size) : NULL;
 
     console->input_start = 0;
-    console->input_end = size;
+    console->input_end = quit ? (size_t)(quit - console->input) : size;
     console->input_ended = size == 0;
     return quit == NULL;
 }
@@ -34,10 +34,12 @@ static bool take_input(struct console *console)
 static void tell_state(struct console *console)
 {
     bool restoring = usbip_port_state(console->port) == USBIP_PORT_RESTORING;
+    const char *start = console->is_terminal ? "\r\n[" : "usbip-serial: ";
+    const char *end = console->is_terminal ? "]\r\n" : "\n";
 
     if (restoring != console->was_restoring)
-        fprintf(stderr, restoring ? "\r\n[%s]\r\n" : "\r\n[the device is back]\r\n",
-                usbip_port_error_text(console->port));
+        fprintf(stderr, "%s%s%s", start,
+                restoring ? usbip_port_error_text(console->port) : "the device is back", end);
     console->was_restoring = restoring;
 }
 
@@ -50,9 +52,13 @@ static int move(struct console *console)
     if (console->input_start < console->input_end) {
         written = usbip_port_write(console->port, console->input + console->input_start,
                                    console->input_end - console->input_start, 0);
-        if (written < 0 && usbip_port_state(console->port) == USBIP_PORT_CLOSED)
+        /*
+         * Who types sees what was lost with a connection, and goes on typing; of the bytes of a
+         * file none may be missing.
+         */
+        if (written < 0 &&
+            (!console->is_terminal || usbip_port_state(console->port) == USBIP_PORT_CLOSED))
             return written;
-        /* What was lost with a connection is lost; the keys after that are not. */
         if (written > 0)
             console->input_start += (size_t)written;
     }
@@ -62,6 +68,18 @@ static int move(struct console *console)
         fflush(stdout);
     }
     return received;
+}
+
+/* Sends what is left, so that it is not given up with the port. Returns 0 or a negative error. */
+static int finish(struct console *console, uint32_t timeout_ms)
+{
+    int result;
+
+    if (usbip_port_state(console->port) != USBIP_PORT_OPEN) /* who types has been told */
+        return console->is_terminal ? 0 : USBIP_ERROR_DISCONNECTED;
+    result = usbip_port_write_all(console->port, console->input + console->input_start,
+                                  console->input_end - console->input_start, timeout_ms);
+    return result < 0 ? result : 0;
 }
 
 /* Standard input may be a file or a pipe: when it has ended, the device gets time to answer. */
@@ -97,7 +115,7 @@ int tool_run_console(struct usbip_port *port, const struct tool_options *options
         tell_state(&console);
     }
     usbip_console_restore();
-    if (result >= 0 && !console.is_terminal)
-        result = usbip_port_drain(port, options->timeout_ms);
-    return result < 0 ? result : 0;
+    if (result < 0 || usbip_console_is_interrupted())
+        return result < 0 ? result : 0;
+    return finish(&console, options->timeout_ms);
 }

@@ -1,7 +1,10 @@
 /* usbip-serial, the program itself, against a scripted server. Its path is the only argument. */
+#include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "tests/support/testing.h"
 #include "tests/unit/client/scripted_server.h"
@@ -139,6 +142,60 @@ static void test_read(void)
     stop();
 }
 
+static void talk_and_die(struct scripted_server *scripted, const char *line)
+{
+    if (strncmp(line, "control 21 22 03 00", 19) != 0)
+        return;
+    scripted_send(scripted, "one\ntwo", 7);
+    scripted_die(scripted);
+}
+
+static void test_read_from_a_server_that_dies(void)
+{
+    static const struct {
+        const char *arguments, *data;
+    } cases[] = {
+        {"read 1-1 --timeout-ms 50", "one\ntwo"},
+        {"read 1-1 --timeout-ms 50 --bytes 9", "one\ntwo"},
+        {"read 1-1 --timeout-ms 50 --lines 9", "one\n"},
+        {"console 1-1 --timeout-ms 50 < /dev/null", "one\ntwo"},
+    };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        size_t size = strlen(cases[i].data);
+
+        server = scripted_server_new();
+        server->hook = talk_and_die;
+        scripted_server_start(server);
+        CU_ASSERT_EQUAL(run(cases[i].arguments), 1);
+        CU_ASSERT_EQUAL(strncmp(output, cases[i].data, size), 0);
+        CU_ASSERT_PTR_NOT_NULL(strstr(output + size, server->address));
+        CU_ASSERT_PTR_NOT_NULL(strstr(output + size, "the server closed the connection"));
+        stop();
+    }
+}
+
+static void lose_once(struct scripted_server *scripted, const char *line)
+{
+    if (strncmp(line, "control 21 22 03 00", 19) != 0)
+        return;
+    if (scripted_count(scripted, "connection") == 1)
+        scripted_disconnect(scripted);
+    else
+        scripted_send(scripted, "back", 4);
+}
+
+static void test_read_tells_of_a_loss(void)
+{
+    server = scripted_server_new();
+    server->hook = lose_once;
+    scripted_server_start(server);
+    CU_ASSERT_EQUAL(run("read 1-1 --bytes 4 --timeout-ms 10000"), 0);
+    CU_ASSERT_PTR_NOT_NULL(strstr(output, "back"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(output, "1-1 was lost and is back; bytes may be missing"));
+    stop();
+}
+
 static void test_console_with_a_pipe(void)
 {
     server = scripted_server_new();
@@ -149,6 +206,58 @@ static void test_console_with_a_pipe(void)
     CU_ASSERT_STRING_EQUAL(output, "42\r\n");
     scripted_lock(server);
     CU_ASSERT_EQUAL(memcmp(server->written, "ping\n", 5), 0);
+    scripted_unlock(server);
+    stop();
+}
+
+/* Runs the console on a terminal, where `keys` are typed at once, and returns its exit status. */
+static int run_on_terminal(const char *device, const char *keys)
+{
+    int terminal = posix_openpt(O_RDWR | O_NOCTTY);
+    size_t size = 0;
+    bool typed = false;
+    int status = -1;
+    ssize_t count;
+    pid_t child;
+
+    CU_ASSERT_FATAL(terminal >= 0 && grantpt(terminal) == 0 && unlockpt(terminal) == 0);
+    child = fork();
+    CU_ASSERT_FATAL(child >= 0);
+    if (child == 0) {
+        int end = open(ptsname(terminal), O_RDWR | O_NOCTTY);
+
+        dup2(end, STDIN_FILENO);
+        dup2(end, STDOUT_FILENO);
+        dup2(end, STDERR_FILENO);
+        close(end);
+        close(terminal);
+        execl(program, program, "--host", server->address, "console", device, (char *)NULL);
+        _exit(127);
+    }
+    /* Reading fails as soon as the program has closed its end. */
+    while (size < sizeof(output) - 1 &&
+           (count = read(terminal, output + size, sizeof(output) - 1 - size)) > 0) {
+        size += (size_t)count;
+        output[size] = '\0';
+        /* Now every key is handed on as it is. */
+        if (!typed && strstr(output, "Ctrl-] ends")) {
+            typed = true;
+            CU_ASSERT_EQUAL(write(terminal, keys, strlen(keys)), (ssize_t)strlen(keys));
+        }
+    }
+    CU_ASSERT_EQUAL(waitpid(child, &status, 0), child);
+    close(terminal);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static void test_console_sends_what_was_typed_before_the_end(void)
+{
+    server = scripted_server_new();
+    scripted_server_start(server);
+    CU_ASSERT_EQUAL(run_on_terminal("1-1", "exit\r\x1dmore"), 0);
+    scripted_lock(server);
+    CU_ASSERT_EQUAL(server->written_size, 5);
+    CU_ASSERT_EQUAL(memcmp(server->written, "exit\r", 5), 0);
     scripted_unlock(server);
     stop();
 }
@@ -209,7 +318,11 @@ int main(int argc, char **argv)
         {"list --json", test_list_json},
         {"send", test_send},
         {"read", test_read},
+        {"read from a server that dies", test_read_from_a_server_that_dies},
+        {"read tells of a loss", test_read_tells_of_a_loss},
         {"console with a pipe", test_console_with_a_pipe},
+        {"console sends what was typed before the end",
+         test_console_sends_what_was_typed_before_the_end},
         {"failure", test_failure},
         {"usage", test_usage},
         CU_TEST_INFO_NULL,

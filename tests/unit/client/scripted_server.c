@@ -183,6 +183,12 @@ void scripted_disconnect(struct scripted_server *server)
         shutdown(server->socket, SHUT_RDWR);
 }
 
+void scripted_die(struct scripted_server *server)
+{
+    shutdown(server->listener, SHUT_RDWR); /* before the client knows that it has to try again */
+    scripted_disconnect(server);
+}
+
 /* ---- The OP phase ---- */
 
 static void make_record(const struct scripted_server *server, const struct scripted_device *device,

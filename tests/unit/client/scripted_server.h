@@ -110,6 +110,8 @@ void scripted_send_swapped(struct scripted_server *server, const void *first, co
                            size_t size);
 /* Closes the present connection. */
 void scripted_disconnect(struct scripted_server *server);
+/* The same, and no connection is accepted any more: the server has died. */
+void scripted_die(struct scripted_server *server);
 unsigned scripted_count(const struct scripted_server *server, const char *prefix);
 /* Index of the first line with this prefix from `from` on, or -1. */
 int scripted_find(const struct scripted_server *server, const char *prefix, int from);
