@@ -105,6 +105,13 @@ static int parse_server(const char *text, char name[HOST_SIZE], uint16_t *port)
     return *port != 0 ? 0 : -1;
 }
 
+int usbip_connection_check_host(const char *host)
+{
+    char name[HOST_SIZE];
+    uint16_t port;
+    return parse_server(host, name, &port) == 0 ? 0 : USBIP_ERROR_ARGUMENT;
+}
+
 /* ---- The end ---- */
 
 static void close_socket(struct usbip_connection *connection)

@@ -35,6 +35,12 @@ struct usbip_connection;
 uint64_t usbip_now_ms(void);
 
 /*
+ * Whether usbip_connection_start() understands `host`; nothing is looked up. Returns 0 or
+ * USBIP_ERROR_ARGUMENT.
+ */
+int usbip_connection_check_host(const char *host);
+
+/*
  * Resolves host ("name", "name:port", "1.2.3.4:port", "[::1]:port"; port 3240 when left out) and
  * starts to connect; all addresses are tried in turn, each for its share of connect_timeout_ms.
  * Name resolution may block. The session must be new; its request may be made at once. The

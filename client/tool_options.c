@@ -74,7 +74,8 @@ static void set_timeout(struct tool_options *options, const char *option, const 
 
 static void set_host(struct tool_options *options, const char *option, const char *value)
 {
-    (void)option;
+    if (usbip_connection_check_host(value) < 0)
+        refuse("%s wants name, name:port or [IPv6 address]:port, not \"%s\"", option, value);
     options->host = value;
 }
 

@@ -350,7 +350,10 @@ static void test_malformed_addresses(void)
         CU_ASSERT_EQUAL(connect_to(addresses[i]), USBIP_ERROR_ARGUMENT);
         CU_ASSERT_PTR_NULL(client.connection);
         CU_ASSERT(says(client.error_text, "names no server"));
+        CU_ASSERT_EQUAL(usbip_connection_check_host(addresses[i]), USBIP_ERROR_ARGUMENT);
     }
+    CU_ASSERT_EQUAL(usbip_connection_check_host("name.invalid"), 0);
+    CU_ASSERT_EQUAL(usbip_connection_check_host("[::1]:65535"), 0);
     usbip_connection_free(NULL);
 }
 

@@ -298,6 +298,10 @@ static void test_usage(void)
         "list --hex",
         "list --json=yes",
         "list --unknown",
+        "list --host :3240",
+        "list --host=",
+        "read 1-1 --host [::1",
+        "send 1-1 x --host 127.0.0.1:0",
         "-x",
     };
 
