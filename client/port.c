@@ -229,11 +229,14 @@ static void say_goodbye(struct usbip_port *port)
     uint64_t deadline_ms = usbip_now_ms() + USBIP_CLOSE_TIMEOUT_MS;
     struct usbip_request_list list = {.count = 0};
     bool well = true;
-    uint64_t ticket, now_ms;
+    uint64_t ticket = 0, now_ms;
 
     port->state = USBIP_PORT_CLOSING;
+    usbip_port_drop_requests(port);
     port->chip.driver->close(&port->chip, &list);
-    ticket = usbip_port_request_all(port, &list, NULL);
+    /* One by one: the control lines do not depend on the flow control that may come before. */
+    for (unsigned i = 0; i < list.count; i++)
+        ticket = usbip_port_request(port, &list.requests[i], NULL);
     while (well && port->completed_ticket < ticket)
         well = wait_closing(port, deadline_ms);
 
@@ -281,7 +284,7 @@ static int wait_for_ticket(struct usbip_port *port, uint64_t first, uint64_t las
                                    "sent to the device, which did not confirm it in time");
         usbip_port_wait(port, deadline_ms);
     }
-    if (port->failed_ticket < first || port->failed_ticket > last)
+    if (port->last_failed_ticket < first || port->first_failed_ticket > last)
         return 0;
     if (port->failed_result == USBIP_ERROR_DISCONNECTED)
         return port->failed_result; /* the words of the loss are there */
@@ -327,6 +330,25 @@ static int send_setting(struct usbip_port *port, const struct usbip_request_list
     return result;
 }
 
+/* Whether a setting was not taken, so that the port goes back to the one before. */
+static bool is_refusal(int result)
+{
+    return result == USBIP_ERROR_STALL || result == USBIP_ERROR_TRANSFER ||
+           result == USBIP_ERROR_LIMIT;
+}
+
+/* The device may have taken a part of a line coding that failed: it gets the former one again. */
+static void take_back_line_coding(struct usbip_port *port, uint64_t deadline_ms)
+{
+    struct usbip_request_list list = {.count = 0};
+    char text[USBIP_ERROR_TEXT_SIZE];
+
+    port->chip.driver->line_coding(&port->chip, &port->settings.line_coding, &list);
+    snprintf(text, sizeof(text), "%s", port->error_text);
+    send_list(port, &list, deadline_ms); /* when this fails as well, that is no news */
+    snprintf(port->error_text, sizeof(port->error_text), "%s", text);
+}
+
 int usbip_port_set_line_coding(struct usbip_port *port, const struct usbip_line_coding *coding,
                                uint32_t timeout_ms)
 {
@@ -351,8 +373,11 @@ int usbip_port_set_line_coding(struct usbip_port *port, const struct usbip_line_
     if (is_being_opened(port))
         return wait_until_set(port, deadline_ms);
     result = send_setting(port, &list, deadline_ms);
-    if (result == USBIP_ERROR_STALL || result == USBIP_ERROR_LIMIT)
-        port->settings.line_coding = before; /* the device has not taken it */
+    if (is_refusal(result))
+        port->settings.line_coding = before;
+    if (is_refusal(result) && result != USBIP_ERROR_LIMIT && port->state == USBIP_PORT_OPEN &&
+        list.count > 1)
+        take_back_line_coding(port, deadline_ms);
     return result;
 }
 
@@ -364,7 +389,9 @@ void usbip_port_get_line_coding(const struct usbip_port *port, struct usbip_line
 int usbip_port_set_control_lines(struct usbip_port *port, unsigned lines, uint32_t timeout_ms)
 {
     uint64_t deadline_ms = usbip_port_deadline(timeout_ms);
+    const unsigned before = port->settings.control_lines;
     struct usbip_request_list list = {.count = 0};
+    int result;
 
     if (lines & ~(unsigned)(USBIP_LINE_DTR | USBIP_LINE_RTS))
         return usbip_port_fail(port, USBIP_ERROR_ARGUMENT,
@@ -375,7 +402,10 @@ int usbip_port_set_control_lines(struct usbip_port *port, unsigned lines, uint32
     if (is_being_opened(port))
         return wait_until_set(port, deadline_ms);
     port->chip.driver->control_lines(&port->chip, lines, &list);
-    return send_setting(port, &list, deadline_ms);
+    result = send_setting(port, &list, deadline_ms);
+    if (is_refusal(result))
+        port->settings.control_lines = before;
+    return result;
 }
 
 unsigned usbip_port_get_control_lines(const struct usbip_port *port)

@@ -99,12 +99,16 @@ const char *usbip_port_error_text(const struct usbip_port *port);
 
 /* ---- Settings: kept by the port, sent at once when it is open ---- */
 
-/* The request has been confirmed by the device when this returns 0. */
+/*
+ * The request has been confirmed by the device when this returns 0. What the device refuses
+ * (USBIP_ERROR_STALL, USBIP_ERROR_TRANSFER) is taken back; after USBIP_ERROR_TIMEOUT the new setting
+ * is kept, and it is unknown whether the device has it yet.
+ */
 int usbip_port_set_line_coding(struct usbip_port *port, const struct usbip_line_coding *coding,
                                uint32_t timeout_ms);
 void usbip_port_get_line_coding(const struct usbip_port *port, struct usbip_line_coding *coding);
 
-/* Sets DTR and RTS (a set of USBIP_LINE_…) together, in one request. */
+/* Sets DTR and RTS (a set of USBIP_LINE_…) together, in one request. Errors as above. */
 int usbip_port_set_control_lines(struct usbip_port *port, unsigned lines, uint32_t timeout_ms);
 unsigned usbip_port_get_control_lines(const struct usbip_port *port);
 

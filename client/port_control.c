@@ -29,6 +29,36 @@ static int result_of(const struct usbip_transfer *transfer, bool may_stall)
 
 static void submit_head(struct usbip_port *port);
 
+static void take_head(struct usbip_port *port)
+{
+    port->request_head = (port->request_head + 1) % USBIP_MAX_PENDING_REQUESTS;
+    port->request_count--;
+    port->control_attempts = 0;
+}
+
+/* What the rest of its list would do to the device makes no sense without this one. */
+static void request_failed(struct usbip_port *port, const struct usbip_pending_request *request,
+                           int result)
+{
+    const struct usbip_transfer *transfer = &port->control;
+
+    while (port->request_count > 0 &&
+           port->requests[port->request_head].ticket <= request->last_ticket)
+        take_head(port);
+    port->completed_ticket = request->last_ticket;
+    /* A `done` tells it to whom it concerns; it must not hide what somebody waits for. */
+    if (request->done == NULL) {
+        port->first_failed_ticket = request->ticket;
+        port->last_failed_ticket = request->last_ticket;
+        port->failed_result = result;
+    }
+    snprintf(port->request_text, sizeof(port->request_text),
+             "control request %02x %02x wValue %04x wIndex %04x failed: %s (%s)",
+             transfer->setup.bmRequestType, transfer->setup.bRequest, transfer->setup.wValue,
+             transfer->setup.wIndex, usbip_status_name(transfer->status),
+             usbip_status_text(transfer->status));
+}
+
 static void control_done(struct usbip_transfer *transfer)
 {
     struct usbip_port *port = transfer->user;
@@ -43,24 +73,14 @@ static void control_done(struct usbip_transfer *transfer)
         return;
     }
 
-    port->request_head = (port->request_head + 1) % USBIP_MAX_PENDING_REQUESTS;
-    port->request_count--;
-    port->control_attempts = 0;
+    take_head(port);
     port->completed_ticket = head.ticket;
     result = result_of(transfer, head.request.may_stall);
-    if (result < 0) {
-        const struct usbip_setup *setup = &transfer->setup;
-
-        port->failed_ticket = head.ticket;
-        port->failed_result = result;
-        snprintf(port->request_text, sizeof(port->request_text),
-                 "control request %02x %02x wValue %04x wIndex %04x failed: %s (%s)",
-                 setup->bmRequestType, setup->bRequest, setup->wValue, setup->wIndex,
-                 usbip_status_name(transfer->status), usbip_status_text(transfer->status));
-    }
+    if (result < 0)
+        request_failed(port, &head, result);
     if (usbip_status_is_gone(transfer->status))
         usbip_port_trouble(port, USBIP_ERROR_DISCONNECTED, true, "the device is gone");
-    else if (head.done)
+    else if (head.done && (result < 0 || head.ticket == head.last_ticket))
         head.done(port, result, port->control_data, transfer->actual_length);
     if (!port->control_in_flight && port->request_count > 0)
         submit_head(port);
@@ -92,32 +112,42 @@ static void submit_head(struct usbip_port *port)
         port->control_in_flight = true;
 }
 
-uint64_t usbip_port_request(struct usbip_port *port, const struct usbip_control_request *request,
-                            usbip_request_done *done)
+/* There must be room. */
+static void queue(struct usbip_port *port, const struct usbip_control_request *request,
+                  usbip_request_done *done, uint64_t last_ticket)
 {
     unsigned tail = (port->request_head + port->request_count) % USBIP_MAX_PENDING_REQUESTS;
 
-    if (port->request_count == USBIP_MAX_PENDING_REQUESTS)
-        return 0;
     port->requests[tail] = (struct usbip_pending_request){
         .request = *request,
         .done = done,
         .ticket = ++port->next_ticket,
+        .last_ticket = last_ticket,
     };
     port->request_count++;
     if (!port->control_in_flight)
         submit_head(port);
+}
+
+uint64_t usbip_port_request(struct usbip_port *port, const struct usbip_control_request *request,
+                            usbip_request_done *done)
+{
+    if (port->request_count == USBIP_MAX_PENDING_REQUESTS)
+        return 0;
+    queue(port, request, done, port->next_ticket + 1);
     return port->next_ticket;
 }
 
 uint64_t usbip_port_request_all(struct usbip_port *port, const struct usbip_request_list *list,
                                 usbip_request_done *done)
 {
+    const uint64_t last_ticket = port->next_ticket + list->count;
+
     if (port->request_count + list->count > USBIP_MAX_PENDING_REQUESTS)
         return 0;
     for (unsigned i = 0; i < list->count; i++)
-        usbip_port_request(port, &list->requests[i], i + 1 == list->count ? done : NULL);
-    return port->next_ticket;
+        queue(port, &list->requests[i], done, last_ticket);
+    return last_ticket;
 }
 
 void usbip_port_clear_halt(struct usbip_port *port, uint8_t endpoint, usbip_request_done *done)
@@ -138,11 +168,17 @@ void usbip_port_clear_halt(struct usbip_port *port, uint8_t endpoint, usbip_requ
                            endpoint, USBIP_MAX_PENDING_REQUESTS);
 }
 
+void usbip_port_drop_requests(struct usbip_port *port)
+{
+    port->request_count = port->control_in_flight ? 1 : 0;
+}
+
 void usbip_port_control_reset(struct usbip_port *port)
 {
     /* Nobody answers these any more. */
     if (port->request_count > 0) {
-        port->failed_ticket = port->next_ticket;
+        port->first_failed_ticket = port->requests[port->request_head].ticket;
+        port->last_failed_ticket = port->next_ticket;
         port->failed_result = USBIP_ERROR_DISCONNECTED;
     }
     port->completed_ticket = port->next_ticket;

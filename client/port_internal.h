@@ -54,6 +54,7 @@ struct usbip_pending_request {
     struct usbip_control_request request;
     usbip_request_done *done; /* NULL: of interest to who waits for the ticket only */
     uint64_t ticket;
+    uint64_t last_ticket; /* of its list */
 };
 
 enum usbip_in_state { USBIP_IN_IDLE, USBIP_IN_FLIGHT, USBIP_IN_DONE };
@@ -137,7 +138,7 @@ struct usbip_port {
     unsigned request_head, request_count;
     uint64_t next_ticket;
     uint64_t completed_ticket;
-    uint64_t failed_ticket;
+    uint64_t first_failed_ticket, last_failed_ticket; /* of the last list without `done` */
     int failed_result;
     char request_text[USBIP_ERROR_TEXT_SIZE]; /* of the last request that failed */
     uint8_t control_data[UINT16_MAX];
@@ -212,10 +213,15 @@ void usbip_port_setup_start(struct usbip_port *port);
 /* Queues a request. Returns its ticket, or 0 when too many wait already. */
 uint64_t usbip_port_request(struct usbip_port *port, const struct usbip_control_request *request,
                             usbip_request_done *done);
-/* Queues all requests of a list; `done` is called for the last. Returns as above. */
+/*
+ * Queues all requests of a list. When one fails, those after it are not sent. `done` is called once,
+ * with the result of the last that was. Returns the last ticket, or 0 as above.
+ */
 uint64_t usbip_port_request_all(struct usbip_port *port, const struct usbip_request_list *list,
                                 usbip_request_done *done);
 void usbip_port_clear_halt(struct usbip_port *port, uint8_t endpoint, usbip_request_done *done);
+/* Drops the requests that were not sent yet; nobody is told. */
+void usbip_port_drop_requests(struct usbip_port *port);
 void usbip_port_control_reset(struct usbip_port *port);
 /* Whether a transfer ended because the device is not there any more. */
 bool usbip_status_is_gone(int32_t status);

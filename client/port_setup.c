@@ -38,7 +38,7 @@ static void ask_descriptor(struct usbip_port *port, uint8_t type, uint8_t index,
 
 static void opened(struct usbip_port *port, int result, const uint8_t *data, uint32_t size)
 {
-    struct usbip_request_list list = {.count = 0};
+    struct usbip_request_list coding = {.count = 0}, lines = {.count = 0};
 
     (void)data;
     (void)size;
@@ -55,9 +55,10 @@ static void opened(struct usbip_port *port, int result, const uint8_t *data, uin
         return;
     /* Wishes that came in the meantime. One that the chip refuses stays unfulfilled. */
     port->settings_changed = false;
-    if (port->chip.driver->line_coding(&port->chip, &port->settings.line_coding, &list) == 0 &&
-        port->chip.driver->control_lines(&port->chip, port->settings.control_lines, &list) == 0)
-        usbip_port_request_all(port, &list, NULL);
+    if (port->chip.driver->line_coding(&port->chip, &port->settings.line_coding, &coding) == 0)
+        usbip_port_request_all(port, &coding, NULL);
+    if (port->chip.driver->control_lines(&port->chip, port->settings.control_lines, &lines) == 0)
+        usbip_port_request_all(port, &lines, NULL);
 }
 
 /* A device may send as soon as it sees DTR, so transfers wait for its data before that. */

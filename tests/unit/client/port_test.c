@@ -693,6 +693,65 @@ static void test_settings_of_an_open_port(void)
     stop();
 }
 
+static void stall(uint8_t bRequest)
+{
+    scripted_lock(server);
+    server->stall_request = bRequest;
+    scripted_unlock(server);
+}
+
+static void test_half_of_a_line_coding(void)
+{
+    const struct usbip_line_coding coding = {9600, USBIP_STOP_1, USBIP_PARITY_EVEN, 7};
+    struct usbip_line_coding now;
+
+    start_and_open(scripted_server_new_ftdi(), "1-1");
+    stall(4); /* the format */
+    CU_ASSERT_EQUAL(usbip_port_set_line_coding(port, &coding, PATIENCE_MS), USBIP_ERROR_STALL);
+    CU_ASSERT_EQUAL(count("control 40 04 07 02"), 1);
+    CU_ASSERT_EQUAL(count("control 40 03"), 1); /* at open: the rate is not sent after that */
+    usbip_port_get_line_coding(port, &now);
+    CU_ASSERT_EQUAL(now.dwDTERate, 115200);
+
+    stall(3); /* the rate: the format has been taken already, and is taken back */
+    CU_ASSERT_EQUAL(usbip_port_set_line_coding(port, &coding, PATIENCE_MS), USBIP_ERROR_STALL);
+    CU_ASSERT_PTR_NOT_NULL(
+        strstr(usbip_port_error_text(port), "control request 40 03 wValue 4138"));
+    scripted_lock(server);
+    int rate = scripted_find(server, "control 40 03 38 41", 0);
+    CU_ASSERT_TRUE(rate > 0);
+    CU_ASSERT_TRUE(scripted_find(server, "control 40 04 08 00", rate) > rate);
+    scripted_unlock(server);
+    usbip_port_get_line_coding(port, &now);
+    CU_ASSERT_EQUAL(now.dwDTERate, 115200);
+
+    stall(0);
+    CU_ASSERT_EQUAL(usbip_port_set_line_coding(port, &coding, PATIENCE_MS), 0);
+    usbip_port_get_line_coding(port, &now);
+    CU_ASSERT_EQUAL(now.dwDTERate, 9600);
+    stop();
+}
+
+static void test_refused_control_lines(void)
+{
+    start_and_open(scripted_server_new(), "1-1");
+    stall(0x22);
+    CU_ASSERT_EQUAL(usbip_port_set_control_lines(port, 0, PATIENCE_MS), USBIP_ERROR_STALL);
+    CU_ASSERT_EQUAL(usbip_port_get_control_lines(port), USBIP_LINE_DTR | USBIP_LINE_RTS);
+    stop();
+}
+
+static void test_open_of_a_chip_that_refuses(void)
+{
+    server = scripted_server_new_ftdi();
+    server->stall_request = 4; /* not the last request of the list */
+    start(server, "1-1");
+    CU_ASSERT_EQUAL(usbip_port_open(port, PATIENCE_MS), USBIP_ERROR_STALL);
+    CU_ASSERT_PTR_NOT_NULL(strstr(usbip_port_error_text(port), "control request 40 04"));
+    CU_ASSERT_EQUAL(count("control 40 03"), 0);
+    stop();
+}
+
 static void test_control_requests_are_retried(void)
 {
     server = scripted_server_new();
@@ -743,6 +802,37 @@ static void test_close(void)
     /* The settings stay for the next time. */
     CU_ASSERT_EQUAL(usbip_port_open(port, PATIENCE_MS), 0);
     CU_ASSERT_EQUAL(count("control 21 22 03 00"), 2);
+    stop();
+}
+
+static void test_close_with_requests_waiting(void)
+{
+    int result = USBIP_ERROR_TIMEOUT;
+    unsigned requests = 0;
+
+    start_and_open(scripted_server_new_ftdi(), "1-1");
+    scripted_lock(server); /* nothing is answered */
+    while (result == USBIP_ERROR_TIMEOUT && requests <= 100) {
+        result = usbip_port_set_control_lines(port, USBIP_LINE_RTS, 0);
+        requests += result == USBIP_ERROR_TIMEOUT;
+    }
+    scripted_unlock(server);
+    CU_ASSERT_EQUAL(result, USBIP_ERROR_LIMIT);
+    CU_ASSERT_EQUAL(requests, 32);
+    usbip_port_close(port);
+    CU_ASSERT_TRUE(scripted_wait(server, "end", 1));
+    CU_ASSERT_EQUAL(count("control 40 01 00 03"), 1);
+    CU_ASSERT_EQUAL(count("control 40 01 02 03"), 1); /* only the one that had been sent */
+    stop();
+}
+
+static void test_close_of_a_chip_without_flow_control(void)
+{
+    start_and_open(scripted_server_new_ftdi(), "1-1");
+    stall(2);
+    usbip_port_close(port);
+    CU_ASSERT_TRUE(scripted_wait(server, "end", 1));
+    CU_ASSERT_EQUAL(count("control 40 01 00 03"), 1);
     stop();
 }
 
@@ -1001,9 +1091,14 @@ int main(void)
         {"OUT short", test_out_short},
         {"empty transfers are held back", test_empty_transfers_are_held_back},
         {"settings", test_settings_of_an_open_port},
+        {"half of a line coding", test_half_of_a_line_coding},
+        {"refused control lines", test_refused_control_lines},
+        {"open of a chip that refuses", test_open_of_a_chip_that_refuses},
         {"control requests are retried", test_control_requests_are_retried},
         {"unconfirmed setting", test_unconfirmed_setting},
         {"close", test_close},
+        {"close with requests waiting", test_close_with_requests_waiting},
+        {"close of a chip without flow control", test_close_of_a_chip_without_flow_control},
         {"close of a silent device", test_close_of_a_silent_device},
         CU_TEST_INFO_NULL,
     };

@@ -316,7 +316,8 @@ static void answer_control(struct scripted_server *server, const struct usbip_he
                            data[i]);
 
     if ((setup.bmRequestType & USB_TYPE_MASK) != USB_TYPE_STANDARD) {
-        int32_t status = server->stall_request == setup.bRequest ? -USBIP_EPIPE : 0;
+        bool stalls = server->stall_request != 0 && server->stall_request == setup.bRequest;
+        int32_t status = stalls ? -USBIP_EPIPE : 0;
 
         if (server->broken_requests > 0) {
             server->broken_requests--;
