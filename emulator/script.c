@@ -59,13 +59,22 @@ static uint64_t monotonic_ns(void)
  */
 static void look_at_limits(lua_State *L, lua_Debug *debug)
 {
+    struct usbip_script *script = script_of(L);
+    /* This thread had exceeded a limit in an earlier call. */
+    if (!script->exceeded && lua_gethookcount(L) != INSTRUCTIONS_PER_LOOK)
+        lua_sethook(L, look_at_limits, LUA_MASKCOUNT, INSTRUCTIONS_PER_LOOK);
+    script_spend(L, INSTRUCTIONS_PER_LOOK);
     (void)debug;
+}
+
+void script_spend(lua_State *L, size_t instructions)
+{
     struct usbip_script *script = script_of(L);
     if (!script->exceeded) {
-        /* This thread had exceeded a limit in an earlier call. */
-        if (lua_gethookcount(L) != INSTRUCTIONS_PER_LOOK)
-            lua_sethook(L, look_at_limits, LUA_MASKCOUNT, INSTRUCTIONS_PER_LOOK);
-        script->instructions += INSTRUCTIONS_PER_LOOK;
+        uint64_t looks = script->instructions / INSTRUCTIONS_PER_LOOK;
+        script->instructions += instructions;
+        if (script->instructions / INSTRUCTIONS_PER_LOOK == looks)
+            return;
         uint64_t now = monotonic_ns();
         if (script->started_ns == 0)
             script->started_ns = now;
@@ -75,7 +84,7 @@ static void look_at_limits(lua_State *L, lua_Debug *debug)
         script->exceeded = true;
     }
     lua_sethook(L, look_at_limits, LUA_MASKCOUNT, 1);
-    luaL_where(L, 0);
+    script_push_where(L, L, 0);
     if (script->instructions > USBIP_SCRIPT_MAX_INSTRUCTIONS)
         lua_pushfstring(L, "the call ran for more than %d instructions: an endless loop?",
                         USBIP_SCRIPT_MAX_INSTRUCTIONS);
@@ -83,6 +92,12 @@ static void look_at_limits(lua_State *L, lua_Debug *debug)
         lua_pushfstring(L, "the call took more than %d s", USBIP_SCRIPT_MAX_SECONDS);
     lua_concat(L, 2);
     lua_error(L);
+}
+
+void script_make_room(lua_State *L, size_t size)
+{
+    if (size > USBIP_SCRIPT_MAX_MEMORY - script_of(L)->memory)
+        lua_gc(L, LUA_GCCOLLECT);
 }
 
 void script_enter(struct usbip_script *script)
@@ -100,6 +115,19 @@ void script_leave(struct usbip_script *script)
 }
 
 /* ---- Errors ---- */
+
+void script_push_where(lua_State *L, lua_State *thread, int level)
+{
+    lua_Debug debug;
+    for (; lua_getstack(thread, level, &debug); level++) {
+        lua_getinfo(thread, "Sl", &debug);
+        if (debug.currentline > 0) {
+            lua_pushfstring(L, "%s:%d: ", debug.short_src, debug.currentline);
+            return;
+        }
+    }
+    lua_pushfstring(L, "%s: ", script_of(L)->path);
+}
 
 void script_report(struct usbip_script *script, const char *what, const char *message)
 {
@@ -525,9 +553,7 @@ static int load(lua_State *L)
         script_open_unsafe(L);
     else
         script_open_sandbox(L);
-    lua_getglobal(L, "string");
-    lua_getfield(L, -1, "find");
-    script->find = luaL_ref(L, LUA_REGISTRYINDEX);
+    script_open_string(L);
     seed_random(L, options);
     script_open_device(L);
     script_open_functions(L);

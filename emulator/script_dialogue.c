@@ -163,17 +163,14 @@ static int read_bytes(lua_State *L)
 static int expect_again(lua_State *L, int status, lua_KContext context)
 {
     (void)status, (void)context;
-    struct usbip_script *script = script_of(L);
-    struct script_dialogue *dialogue = &script->dialogue;
+    struct script_dialogue *dialogue = &script_of(L)->dialogue;
     lua_settop(L, 2);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, script->find);
-    lua_pushlstring(L, unread(dialogue), unread_size(dialogue));
-    lua_pushvalue(L, 1);
-    lua_call(L, 2, LUA_MULTRET); /* first and last index, then the captures */
-    if (!lua_isnil(L, 3)) {
+    const char *text = unread(dialogue);
+    int found = script_find(L, text, unread_size(dialogue), 1, 0);
+    if (found > 0) {
         lua_Integer first = lua_tointeger(L, 3), last = lua_tointeger(L, 4);
-        if (lua_gettop(L) == 4)
-            lua_pushlstring(L, unread(dialogue) + first - 1, (size_t)(last - first + 1));
+        if (found == 2)
+            lua_pushlstring(L, text + first - 1, (size_t)(last - first + 1));
         consume(dialogue, (size_t)last);
         return lua_gettop(L) - 4;
     }

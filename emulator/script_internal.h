@@ -5,6 +5,8 @@
  *   script_functions.c what a script can call
  *   script_dialogue.c  dialogue() and what it waits with
  *   script_sandbox.c   what is left of Lua's library
+ *   script_string.c    its functions for patterns, on
+ *   script_pattern.c   a matcher of our own
  */
 #ifndef EMULATOR_SCRIPT_INTERNAL_H
 #define EMULATOR_SCRIPT_INTERNAL_H
@@ -66,7 +68,6 @@ struct usbip_script {
     unsigned depth;        /* calls from C into Lua that are under way */
 
     int hooks[HOOK_COUNT]; /* references; LUA_NOREF */
-    int find;              /* string.find, whatever the script does to it */
 
     /* device { … } */
     bool described;
@@ -103,6 +104,17 @@ bool script_run(struct usbip_script *script, const char *what, lua_CFunction fun
 void script_enter(struct usbip_script *script);
 void script_leave(struct usbip_script *script);
 
+/* Counts work done in C as instructions, and raises an error when the call is over a limit. */
+void script_spend(lua_State *L, size_t instructions);
+/* Collects garbage if so many more bytes would not fit otherwise. */
+void script_make_room(lua_State *L, size_t size);
+
+/*
+ * Pushes "file:line: " of the innermost function of `thread` that has lines, from a level on, or
+ * "file: " of the script.
+ */
+void script_push_where(lua_State *L, lua_State *thread, int level);
+
 /* Logs and counts an error: the first line of the message, and the traceback when verbose. */
 void script_report(struct usbip_script *script, const char *what, const char *message);
 /* The text of a failed call's error, which is on top of the stack. Does not allocate. */
@@ -120,7 +132,14 @@ void script_load_file(lua_State *L, const char *path, const char *mode);
 /* Argument in ms, from 0 to 2^53 us; at least 1 us, so that time always goes on. */
 uint64_t script_check_ms(lua_State *L, int index, const char *function);
 
+/*
+ * string.find() from an offset on, for the pattern at an index of the stack: pushes the first and
+ * the last index and the captures. Returns how many values these are; 0 when nothing matches.
+ */
+int script_find(lua_State *L, const char *subject, size_t size, int pattern, size_t offset);
+
 /* Each adds its functions to the globals. */
+void script_open_string(lua_State *L); /* replaces those of Lua */
 void script_open_sandbox(lua_State *L);
 void script_open_unsafe(lua_State *L);
 void script_open_device(lua_State *L);

@@ -794,12 +794,12 @@ static void test_dialogue_input_limit(void)
 
 /* ---- Limits ---- */
 
-static void assert_runaway(const char *text)
+static void assert_runaway(const char *text, const char *place)
 {
     CU_ASSERT_TRUE_FATAL(load(text));
     open_port();
     send_text("a");
-    CU_ASSERT_TRUE(logged("1-1: on_data: test.lua:"));
+    CU_ASSERT_TRUE(logged(place));
     CU_ASSERT_TRUE(
         logged(": the call ran for more than 10000000 instructions: an endless loop?\n"));
     CU_ASSERT_EQUAL(errors(), 1);
@@ -840,8 +840,58 @@ static void test_endless_loops(void)
                      "%s\n"
                      "end",
                  loops[i]);
-        assert_runaway(text);
+        assert_runaway(text, "on_data: test.lua:");
     }
+}
+
+/* What works in C for long counts as instructions. */
+static void test_endless_patterns(void)
+{
+    static const char *const searches[] = {
+        "('a'):rep(3000):find('.-.-b')",
+        "local s = ('a'):rep(3000) s:match('.*.*.*b')",
+        "string.gsub(('a'):rep(3000), '.-.-b', '')",
+        "for _ in ('a'):rep(3000):gmatch('.-.-b') do end",
+        "while true do pcall(string.find, ('a'):rep(3000), '.-.-b') end",
+        "('('):rep(1000000):find('%b()')",
+        "('x'):rep(1000000):find('[' .. ('a'):rep(100000) .. ']')",
+        "('a'):rep(100000):gsub('(b?)', ('%1'):rep(100000))",
+        "local s = ('a'):rep(20000000) while true do s:find('b', 1, true) end",
+        "local s = ('a'):rep(20000000) while true do s:find('ab') end",
+        "local s = ('a'):rep(100) while true do s:find('[%d%s]$') end",
+    };
+    for (size_t i = 0; i < sizeof searches / sizeof searches[0]; i++) {
+        char text[1024];
+        snprintf(text, sizeof text,
+                 ACM "function on_data(bytes)\n"
+                     "if bytes == 'b' then return write(bytes) end\n"
+                     "%s\n"
+                     "end",
+                 searches[i]);
+        assert_runaway(text, "on_data: test.lua:4: ");
+    }
+    CU_ASSERT_TRUE_FATAL(load_with(ACM "function on_data(bytes)\n"
+                                       "  if bytes == 'a' then ('a'):rep(3000):find('.-.-b') end\n"
+                                       "end",
+                                   (struct usbip_script_options){.unsafe = true}));
+    open_port();
+    send_text("a");
+    CU_ASSERT_TRUE(logged("1-1: on_data: test.lua:3: the call ran for more than 10000000"));
+    CU_ASSERT_TRUE_FATAL(load(ACM "function dialogue()\n"
+                                  "  write(read(1))\n"
+                                  "  expect('.-.-b')\n"
+                                  "end"));
+    open_port();
+    char text[3000];
+    memset(text, 'a', sizeof text);
+    send_bytes(text, sizeof text);
+    CU_ASSERT_TRUE(logged("1-1: dialogue: test.lua:4: the call ran for more than 10000000"));
+    CU_ASSERT_EQUAL(errors(), 1);
+    set_lines(0);
+    set_lines(USBIP_LINE_DTR);
+    seen_size = 0;
+    send_text("x");
+    CU_ASSERT_TRUE(received("x"));
 }
 
 /* Limits are per call: after one that went over them, the next has all of them. */
@@ -1304,6 +1354,7 @@ int main(int argc, char **argv)
         {"dialogue pulls the plug", test_dialogue_pulls_the_plug},
         {"limit of a dialogue's input", test_dialogue_input_limit},
         {"endless loops", test_endless_loops},
+        {"endless patterns", test_endless_patterns},
         {"call after a limit", test_call_after_limit},
         {"xpcall, coroutine.wrap", test_xpcall_and_wrap},
         {"endless dialogue", test_endless_dialogue},
