@@ -40,9 +40,16 @@ static void get_device_8(struct trial *trial)
     expect_device_descriptor(trial, 8);
 }
 
+static void need_configuration(struct trial *trial)
+{
+    if (trial->target->configuration_size == 0)
+        trial_fail(trial, "the configuration descriptor could not be read before the first case");
+}
+
 static void get_config(struct trial *trial)
 {
     const struct target *target = trial->target;
+    need_configuration(trial);
     struct wire *wire = trial_import(trial);
     trial_expect(trial, wire, trial_get_descriptor(wire, USB_DT_CONFIG, 0, 0, 9), 0, 9);
     uint16_t size = (uint16_t)target->configuration_size;
@@ -161,6 +168,7 @@ static void ctl_stall_recovers(struct trial *trial)
 static void ctl_4k(struct trial *trial)
 {
     static const uint16_t lengths[] = {4096, 65535};
+    need_configuration(trial);
     struct wire *wire = trial_import(trial);
     for (int i = 0; i < 2; i++) {
         uint32_t size = trial->target->configuration_size;

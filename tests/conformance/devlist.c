@@ -71,7 +71,7 @@ static struct usbip_device_record imported(struct trial *trial)
     struct usbip_device_record record;
     trial_import(trial); /* waits until it can be */
     wire_close(trial->wires[trial->wire_count - 1]);
-    for (int waited = 0; waited <= TRIAL_RETRY_MS; waited += TRIAL_RETRY_PAUSE_MS) {
+    for (int waited = 0; waited <= trial->target->retry_ms; waited += TRIAL_RETRY_PAUSE_MS) {
         struct wire *wire = trial_connect(trial);
         if (trial_try_import(trial, wire, trial->target->record.busid, &record) == USBIP_ST_OK)
             return record;
@@ -151,6 +151,8 @@ static void interface_count_alt0(struct trial *trial)
     const struct usbip_configuration *table = &trial->target->configuration;
     if (index < 0)
         trial_fail(trial, "%s is not listed any more", trial->target->record.busid);
+    if (trial->target->configuration_size == 0)
+        trial_fail(trial, "the configuration descriptor could not be read before the first case");
     unsigned count = list.devices[index].record.bNumInterfaces, at = 0;
     if (count == 0)
         trial_not_applicable(trial, "the server lists no interfaces");

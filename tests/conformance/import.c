@@ -41,7 +41,7 @@ static void import_ok(struct trial *trial)
     wire_close(trial_import(trial)); /* it is free then, but for the time of giving it back */
     struct wire *wire = NULL;
     uint32_t status = USBIP_ST_NA;
-    for (int waited = 0; waited <= TRIAL_RETRY_MS && status != USBIP_ST_OK;
+    for (int waited = 0; waited <= trial->target->retry_ms && status != USBIP_ST_OK;
          waited += TRIAL_RETRY_PAUSE_MS) {
         wire = trial_connect(trial);
         status = trial_try_import(trial, wire, busid, &record);

@@ -18,6 +18,8 @@ enum {
     EXIT_NO_RUN = 2,
     DEFAULT_TIMEOUT_MS = 2000,
     DEFAULT_IMPORT_TIMEOUT_MS = 20000,
+    RETRY_MS = 10000,     /* for a server that resets the device when a client goes */
+    RETRY_AGAIN_MS = 500, /* when that was in vain once, and the run shall come to its end */
     MAX_SCRIPTS = 16,
     MAX_TIMEOUT_MS = 3600000,
 };
@@ -291,7 +293,7 @@ static double now_s(void)
 /* ---- Running ---- */
 
 struct run {
-    const struct options *options;
+    struct options *options;
     const struct expect_table *table;
     struct result *results;
     size_t count;
@@ -314,6 +316,8 @@ static void run_case(struct run *run, const struct section *section,
         .expected = expect_find(run->table, at->id),
         .seconds = now_s() - start,
     };
+    if (run->trial.gave_up)
+        run->options->target.retry_ms = RETRY_AGAIN_MS;
     memcpy(result->outcome, run->trial.outcome, sizeof result->outcome);
     memcpy(result->reason, run->trial.reason, sizeof result->reason);
     result->as_expected = expect_met(result->expected, result->outcome, result->verdict == FAIL);
@@ -397,10 +401,11 @@ static int run_all(struct options *options, const struct expect_table *table)
 {
     struct target *target = &options->target;
     char why[TARGET_TEXT_SIZE], title[TARGET_TEXT_SIZE + 128];
-    if (target_find(target, &options->choice, why) < 0) {
+    int found = target_find(target, &options->choice, why);
+    if (found != 0)
         fprintf(stderr, "usbip-conformance: %s port %s: %s\n", target->host, target->port, why);
+    if (found < 0)
         return EXIT_NO_RUN;
-    }
     struct run *run = calloc(1, sizeof *run);
     struct result *results = calloc(count_cases(), sizeof *results);
     int status = EXIT_NO_RUN;
@@ -429,6 +434,7 @@ int main(int argc, char **argv)
         .profiles = CORE,
         .target = {.timeout_ms = DEFAULT_TIMEOUT_MS,
                    .import_timeout_ms = DEFAULT_IMPORT_TIMEOUT_MS,
+                   .retry_ms = RETRY_MS,
                    .seed = 1},
     };
     static struct expect_table table;

@@ -75,8 +75,10 @@ static void look_at_configuration(struct target *target)
     }
 }
 
-static void read_descriptors(struct trial *trial, struct target *target)
+static void read_descriptors(struct trial *trial, struct target *target,
+                             const struct target_choice *choice)
 {
+    (void)choice;
     struct wire *wire = trial_import(trial);
     struct wire_pdu *pdu =
         trial_expect(trial, wire, trial_get_descriptor(wire, USB_DT_DEVICE, 0, 0, 18), 0, 18);
@@ -89,22 +91,29 @@ static void read_descriptors(struct trial *trial, struct target *target)
     pdu = trial_expect(trial, wire, trial_get_descriptor(wire, USB_DT_CONFIG, 0, 0, d.wTotalLength),
                        0, d.wTotalLength);
     memcpy(target->configuration_bytes, pdu->payload, d.wTotalLength);
-    target->configuration_size = d.wTotalLength;
-    if (usbip_parse_configuration(target->configuration_bytes, target->configuration_size,
+    if (usbip_parse_configuration(target->configuration_bytes, d.wTotalLength,
                                   &target->configuration) < 0)
         trial_fail(trial, "the configuration descriptor is malformed");
+    target->configuration_size = d.wTotalLength;
     look_at_configuration(target);
 }
 
-static void find(struct trial *trial, struct target *target, const struct target_choice *choice)
+static void find_stimulus(struct target *target)
 {
-    choose(trial, target, choice);
-    if (!target->has_device)
-        return;
-    read_descriptors(trial, target);
     if (target->record.idVendor == STIMULUS_DEVICE_VENDOR &&
         target->record.idProduct == STIMULUS_DEVICE_PRODUCT)
         target->stimulus = &stimulus_vendor_requests;
+}
+
+/* What went wrong, and the last that went over the wire. */
+static void explain(const struct trial *trial, char error_text[TARGET_TEXT_SIZE])
+{
+    const struct wire_log *log = &trial->log;
+    const size_t half = WIRE_LOG_LINES / 2;
+    const char *line = log->count == 0      ? ""
+                       : log->count <= half ? log->first[log->count - 1]
+                                            : log->last[(log->count - 1) % half];
+    snprintf(error_text, TARGET_TEXT_SIZE, "%.150s (%.100s)", trial->reason, line);
 }
 
 int target_find(struct target *target, const struct target_choice *choice,
@@ -114,15 +123,14 @@ int target_find(struct target *target, const struct target_choice *choice,
     struct trial *trial = calloc(1, sizeof *trial);
     if (!trial)
         abort();
-    int result = trial_prepare(trial, target, find, choice);
-    if (result < 0) {
-        const struct wire_log *log = &trial->log;
-        const size_t half = WIRE_LOG_LINES / 2;
-        const char *line = log->count == 0      ? ""
-                           : log->count <= half ? log->first[log->count - 1]
-                                                : log->last[(log->count - 1) % half];
-        snprintf(error_text, TARGET_TEXT_SIZE, "%.150s (%.100s)", trial->reason, line);
+    int result = trial_prepare(trial, target, choose, choice);
+    if (result == 0 && target->has_device) {
+        find_stimulus(target);
+        /* A server that gets even this wrong is worth a report all the same. */
+        result = trial_prepare(trial, target, read_descriptors, choice) < 0;
     }
+    if (result != 0)
+        explain(trial, error_text);
     free(trial);
     return result;
 }

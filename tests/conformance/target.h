@@ -19,6 +19,7 @@ struct stimulus;
 struct target {
     char host[TARGET_TEXT_SIZE], port[16];
     int timeout_ms, import_timeout_ms;
+    int retry_ms; /* how long a device may be refused after it was given back */
     uint64_t seed;
     bool soak;
     bool own_server;                 /* started for this run: all its devices are at our disposal */
@@ -32,7 +33,7 @@ struct target {
     struct usbip_device_record other;  /* of another one, when busid is not "" */
     uint8_t device_descriptor[USB_DT_DEVICE_SIZE];
     uint8_t configuration_bytes[TARGET_MAX_CONFIGURATION];
-    uint32_t configuration_size;
+    uint32_t configuration_size; /* 0: the descriptors could not be read */
     struct usbip_configuration configuration;
     uint8_t bulk_in, bulk_out, interrupt_in; /* endpoint numbers, 0: none */
     uint16_t bulk_in_packet, bulk_out_packet, interrupt_packet;
@@ -52,7 +53,8 @@ struct target_choice {
 /*
  * Lists the devices, takes the one that was chosen and reads its descriptors. Host, port and
  * time-outs of the target have to be there already. Returns 0, also when nothing is exported and
- * nothing was chosen; or -1 with the reason in error_text.
+ * nothing was chosen; 1 when the descriptors cannot be read, so that many cases are not applicable;
+ * or -1. Unless it is 0 the reason is in error_text.
  */
 int target_find(struct target *target, const struct target_choice *choice,
                 char error_text[TARGET_TEXT_SIZE]);

@@ -301,7 +301,7 @@ void trial_devlist(struct trial *trial, struct devlist *list)
 
 int trial_devlist_with_device(struct trial *trial, struct devlist *list)
 {
-    for (int waited = 0; waited <= TRIAL_RETRY_MS; waited += TRIAL_RETRY_PAUSE_MS) {
+    for (int waited = 0; waited <= trial->target->retry_ms; waited += TRIAL_RETRY_PAUSE_MS) {
         trial_devlist(trial, list);
         for (uint32_t i = 0; i < list->count; i++) {
             if (strcmp(list->devices[i].record.busid, trial->target->record.busid) == 0)
@@ -309,6 +309,7 @@ int trial_devlist_with_device(struct trial *trial, struct devlist *list)
         }
         trial_pause(TRIAL_RETRY_PAUSE_MS);
     }
+    trial->gave_up = true;
     return -1;
 }
 
@@ -333,7 +334,7 @@ uint32_t trial_try_import(struct trial *trial, struct wire *wire, const char *bu
 struct wire *trial_import_busid(struct trial *trial, const char *busid)
 {
     uint32_t status = USBIP_ST_OK;
-    for (int waited = 0; waited <= TRIAL_RETRY_MS; waited += TRIAL_RETRY_PAUSE_MS) {
+    for (int waited = 0; waited <= trial->target->retry_ms; waited += TRIAL_RETRY_PAUSE_MS) {
         struct usbip_device_record record;
         struct wire *wire = trial_connect(trial);
         status = trial_try_import(trial, wire, busid, &record);
@@ -342,8 +343,9 @@ struct wire *trial_import_busid(struct trial *trial, const char *busid)
         wire_close(wire);
         trial_pause(TRIAL_RETRY_PAUSE_MS);
     }
-    trial_fail(trial, "%s cannot be imported: status %" PRIu32 " (%s) for %d s", busid, status,
-               usbip_op_status_name(status), TRIAL_RETRY_MS / 1000);
+    trial->gave_up = true;
+    trial_fail(trial, "%s cannot be imported: status %" PRIu32 " (%s) for %d ms", busid, status,
+               usbip_op_status_name(status), trial->target->retry_ms);
 }
 
 struct wire *trial_import(struct trial *trial)

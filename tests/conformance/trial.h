@@ -18,7 +18,6 @@ enum {
     TRIAL_MAX_WIRES = 64,
     TRIAL_OUTCOME_SIZE = 128,
     TRIAL_REASON_SIZE = 512,
-    TRIAL_RETRY_MS = 10000, /* how long a device may be refused after it was given back */
     TRIAL_RETRY_PAUSE_MS = 10,
 };
 
@@ -30,6 +29,7 @@ struct trial {
     const struct target *target;
     uint64_t random; /* state of trial_random() */
     enum verdict verdict;
+    bool gave_up; /* on a device that is refused again and again */
     char outcome[TRIAL_OUTCOME_SIZE];
     char reason[TRIAL_REASON_SIZE];
     struct wire_log log;
@@ -95,7 +95,7 @@ void trial_read_devlist(struct trial *trial, struct wire *wire, struct devlist *
 /* A whole OP_REQ_DEVLIST on a connection of its own. */
 void trial_devlist(struct trial *trial, struct devlist *list);
 /* The same, until the device under test is in it (it may still be given back); at most
- * TRIAL_RETRY_MS. Returns its index, or -1. */
+ * retry_ms of the target. Returns its index, or -1. */
 int trial_devlist_with_device(struct trial *trial, struct devlist *list);
 
 /* Sends OP_REQ_IMPORT for a busid field of 32 bytes, and returns the status of the reply. */

@@ -1,0 +1,94 @@
+/* Tables of expectations. */
+#include "tests/conformance/expect.h"
+
+#include <string.h>
+
+#include "tests/support/testing.h"
+
+static struct expect_table table;
+static char error_text[256];
+
+static void test_lines(void)
+{
+    REQUIRE(expect_parse(&table,
+                         "# a comment\n"
+                         "\n"
+                         "S057 CLOSE  # why\n"
+                         "  S006\tCLOSE, CLOSE \r\n"
+                         "S124 UNLINK(-104)",
+                         error_text) == 0);
+    CU_ASSERT_EQUAL(table.count, 3);
+    CU_ASSERT_STRING_EQUAL(table.lines[0].id, "S057");
+    CU_ASSERT_STRING_EQUAL(table.lines[0].outcome, "CLOSE");
+    CU_ASSERT_STRING_EQUAL(table.lines[0].reason, "why");
+    CU_ASSERT_STRING_EQUAL(table.lines[1].id, "S006");
+    CU_ASSERT_STRING_EQUAL(table.lines[1].outcome, "CLOSE, CLOSE");
+    CU_ASSERT_STRING_EQUAL(table.lines[2].outcome, "UNLINK(-104)");
+    CU_ASSERT_STRING_EQUAL(table.lines[2].reason, "");
+}
+
+static void test_malformed_lines_are_named(void)
+{
+    CU_ASSERT_EQUAL(expect_parse(&table, "S001 ok\nS002\n", error_text), -1);
+    CU_ASSERT_PTR_NOT_NULL(strstr(error_text, "line 2"));
+    CU_ASSERT_EQUAL(expect_parse(&table, "S001 # only a reason\n", error_text), -1);
+    CU_ASSERT_EQUAL(expect_parse(&table, "S001-far-too-long ok\n", error_text), -1);
+    CU_ASSERT_EQUAL(expect_parse(&table, "S001 ok\nS001 CLOSE\n", error_text), -1);
+    CU_ASSERT_PTR_NOT_NULL(strstr(error_text, "has one already"));
+}
+
+static void test_long_lines(void)
+{
+    static char text[2048];
+    memset(text, 'x', sizeof text - 1);
+    CU_ASSERT_EQUAL(expect_parse(&table, text, error_text), -1);
+    memcpy(text, "S001 ", 5);
+    text[400] = '\0';
+    CU_ASSERT_EQUAL(expect_parse(&table, text, error_text), -1);
+    CU_ASSERT_PTR_NOT_NULL(strstr(error_text, "too long an outcome"));
+}
+
+static void test_too_many_lines(void)
+{
+    static char text[8 * (EXPECT_MAX_LINES + 2)];
+    char *at = text;
+    for (int i = 0; i < EXPECT_MAX_LINES; i++)
+        at += sprintf(at, "%04d x\n", i);
+    CU_ASSERT_EQUAL(expect_parse(&table, text, error_text), 0);
+    strcpy(at, "last x\n");
+    CU_ASSERT_EQUAL(expect_parse(&table, text, error_text), -1);
+}
+
+static void test_missing_file(void)
+{
+    CU_ASSERT_EQUAL(expect_load(&table, "/nowhere/table.txt", error_text), -1);
+    CU_ASSERT_NOT_EQUAL(error_text[0], '\0');
+}
+
+/* A line decides alone, whatever our verdict is; without one a case must not fail. */
+static void test_met(void)
+{
+    REQUIRE(expect_parse(&table, "S112 REPLY(0,10)\n", error_text) == 0);
+    const struct expectation *line = expect_find(&table, "S112");
+    REQUIRE(line != NULL);
+    CU_ASSERT_TRUE(expect_met(line, "REPLY(0,10)", true));
+    CU_ASSERT_FALSE(expect_met(line, "REPLY(-75,0)", false));
+    CU_ASSERT_FALSE(expect_met(line, "not-applicable", false));
+    CU_ASSERT_PTR_NULL(expect_find(&table, "S001"));
+    CU_ASSERT_TRUE(expect_met(NULL, "anything", false));
+    CU_ASSERT_FALSE(expect_met(NULL, "anything", true));
+}
+
+int main(void)
+{
+    CU_TestInfo tests[] = {
+        {"lines", test_lines},
+        {"malformed lines are named", test_malformed_lines_are_named},
+        {"long lines", test_long_lines},
+        {"too many lines", test_too_many_lines},
+        {"a missing file", test_missing_file},
+        {"what is as expected", test_met},
+        CU_TEST_INFO_NULL,
+    };
+    return run_tests("expect", tests);
+}
