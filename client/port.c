@@ -286,6 +286,8 @@ static int wait_for_ticket(struct usbip_port *port, uint64_t first, uint64_t las
     }
     if (port->last_failed_ticket < first || port->first_failed_ticket > last)
         return 0;
+    if (port->state == USBIP_PORT_CLOSED)
+        return usbip_port_closed_error(port);
     if (port->failed_result == USBIP_ERROR_DISCONNECTED)
         return port->failed_result; /* the words of the loss are there */
     return usbip_port_fail(port, port->failed_result, "%s", port->request_text);

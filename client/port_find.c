@@ -23,6 +23,11 @@ static bool has_id(const struct usbip_port_identity *identity, uint16_t idVendor
     return identity->idVendor == idVendor && identity->idProduct == idProduct;
 }
 
+static bool is_where_it_was(const struct usbip_port *port, const char *busid)
+{
+    return strcmp(port->identity.busid, busid) == 0;
+}
+
 /* Whether a listed device may be the one, as far as the list tells. */
 static bool is_candidate(const struct usbip_port *port, const struct usbip_device_record *record)
 {
@@ -31,8 +36,7 @@ static bool is_candidate(const struct usbip_port *port, const struct usbip_devic
     if (!has_id(&port->identity, record->idVendor, record->idProduct))
         return false;
     /* At another busid only its serial number can tell that it is the same device. */
-    return !is_opened_by_busid(port) || port->identity.serial_number[0] != '\0' ||
-           strcmp(port->identity.busid, record->busid) == 0;
+    return is_where_it_was(port, record->busid) || port->identity.serial_number[0] != '\0';
 }
 
 /*
@@ -43,7 +47,7 @@ static bool is_candidate(const struct usbip_port *port, const struct usbip_devic
 bool usbip_port_accepts(struct usbip_port *port)
 {
     const struct usbip_port_identity *found = &port->found;
-    bool same_busid, same_serial_number;
+    bool same_serial_number;
 
     if (port->match.has_id && !has_id(found, port->match.idVendor, port->match.idProduct))
         return false;
@@ -54,9 +58,10 @@ bool usbip_port_accepts(struct usbip_port *port)
         return true;
     if (!has_id(&port->identity, found->idVendor, found->idProduct))
         return false;
-    same_busid = strcmp(port->identity.busid, found->busid) == 0;
     same_serial_number = strcmp(port->identity.serial_number, found->serial_number) == 0;
-    return same_serial_number || (same_busid && !is_opened_by_busid(port));
+    if (is_where_it_was(port, found->busid))
+        return same_serial_number || !is_opened_by_busid(port);
+    return same_serial_number && found->serial_number[0] != '\0';
 }
 
 /* ---- Ends of attempts ---- */
@@ -167,7 +172,9 @@ static void listed(void *context, const struct usbip_device_record *record,
                    const struct usbip_interface_record *interfaces, unsigned interface_count)
 {
     struct usbip_port *port = context;
-    unsigned place = port->candidate_count;
+    /* Most likely it is where it was. */
+    bool first = port->state == USBIP_PORT_RESTORING && is_where_it_was(port, record->busid);
+    unsigned place;
 
     (void)interfaces;
     (void)interface_count;
@@ -177,10 +184,12 @@ static void listed(void *context, const struct usbip_device_record *record,
         return;
     if (port->candidate_count == USBIP_MAX_CANDIDATES) {
         port->candidates_left_out++;
-        return;
+        if (!first)
+            return;
+        port->candidate_count--; /* the last one gives way */
     }
-    /* Most likely it is where it was. */
-    if (port->state == USBIP_PORT_RESTORING && strcmp(port->identity.busid, record->busid) == 0) {
+    place = port->candidate_count;
+    if (first) {
         memcpy(port->candidates[place], port->candidates[0], USBIP_BUSID_SIZE);
         place = 0;
     }

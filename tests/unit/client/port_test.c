@@ -974,6 +974,80 @@ static void test_restore_prefers_the_same_busid(void)
     stop();
 }
 
+/* Without a serial number nothing tells a neighbour from the device that was there. */
+static void test_restore_leaves_a_neighbour_alone(void)
+{
+    static const char *const devices[] = {"1-1", "1209:0001"};
+    char data[4];
+
+    for (int i = 0; i < 2; i++) {
+        server = scripted_server_new();
+        server->stall_strings = true;
+        server->devices[1] = (struct scripted_device){"1-2", 0x1209, 1, "", 0, false};
+        server->device_count = 2;
+        start_and_open(server, devices[i]);
+        usbip_port_set_restore(port, true, 400);
+        scripted_lock(server);
+        server->devices[0].hidden = true;
+        server->line_count = 0;
+        scripted_disconnect(server);
+        scripted_unlock(server);
+        CU_ASSERT_EQUAL(usbip_port_read_all(port, data, 4, PATIENCE_MS), USBIP_ERROR_DISCONNECTED);
+        CU_ASSERT_TRUE(count("list") >= 1);
+        CU_ASSERT_EQUAL(count("import"), 0);
+        CU_ASSERT_PTR_NOT_NULL(strstr(usbip_port_error_text(port), "the server closed"));
+        stop();
+    }
+}
+
+static void test_restore_among_many(void)
+{
+    enum { NEIGHBOURS = SCRIPTED_MAX_DEVICES - 1 };
+    static char busids[NEIGHBOURS][16];
+    char data[4];
+
+    start(scripted_server_new(), "1-1");
+    CU_ASSERT_EQUAL(usbip_port_set_control_lines(port, USBIP_LINE_RTS, 0), 0);
+    CU_ASSERT_EQUAL_FATAL(usbip_port_open(port, PATIENCE_MS), 0);
+    scripted_lock(server);
+    server->devices[NEIGHBOURS] = server->devices[0];
+    for (int i = 0; i < NEIGHBOURS; i++) {
+        snprintf(busids[i], sizeof(busids[i]), "2-%d", i);
+        server->devices[i] = (struct scripted_device){busids[i], 0x1209, 1, "N", 0, false};
+    }
+    server->device_count = SCRIPTED_MAX_DEVICES;
+    server->line_count = 0;
+    server->hook = greet;
+    scripted_disconnect(server);
+    scripted_unlock(server);
+    CU_ASSERT_EQUAL(usbip_port_read_all(port, data, 4, PATIENCE_MS), 4);
+    CU_ASSERT_STRING_EQUAL(usbip_port_identity(port)->busid, "1-1");
+    CU_ASSERT_EQUAL(count("import"), 1);
+    stop();
+}
+
+static void test_restore_after_a_restart_of_the_server(void)
+{
+    char data[4];
+
+    start(scripted_server_new(), "1209:0001");
+    CU_ASSERT_EQUAL(usbip_port_set_control_lines(port, USBIP_LINE_RTS, 0), 0);
+    CU_ASSERT_EQUAL_FATAL(usbip_port_open(port, PATIENCE_MS), 0);
+    scripted_lock(server);
+    server->hook = greet;
+    scripted_die(server);
+    scripted_unlock(server);
+    /* Time enough to be refused. */
+    CU_ASSERT_EQUAL(usbip_port_read(port, data, 4, 250), 0);
+    CU_ASSERT_EQUAL(usbip_port_state(port), USBIP_PORT_RESTORING);
+    CU_ASSERT_PTR_NOT_NULL(strstr(usbip_port_error_text(port), "the server closed the connection"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(usbip_port_error_text(port), "not restored yet: cannot connect"));
+    scripted_server_restart(server);
+    CU_ASSERT_EQUAL(usbip_port_read_all(port, data, 4, PATIENCE_MS), 4);
+    CU_ASSERT_EQUAL(usbip_port_restore_count(port), 1);
+    stop();
+}
+
 static void test_restore_refuses_another_device(void)
 {
     static const struct scripted_device others[] = {
@@ -1051,6 +1125,104 @@ static void test_setting_while_restoring(void)
     stop();
 }
 
+static void vanish(struct scripted_server *scripted, const char *line)
+{
+    if (strcmp(line, "unanswered") == 0) {
+        scripted_disconnect(scripted);
+    } else if (strcmp(line, "connection") == 0) {
+        scripted->hook = NULL;
+        scripted->answers_nothing = false;
+    }
+}
+
+static void test_loss_while_setting(void)
+{
+    const struct usbip_line_coding coding = {9600, USBIP_STOP_1, USBIP_PARITY_NONE, 8};
+
+    start_and_open(scripted_server_new(), "1-1");
+    scripted_lock(server);
+    server->answers_nothing = true;
+    server->hook = vanish;
+    scripted_unlock(server);
+    CU_ASSERT_EQUAL(usbip_port_set_line_coding(port, &coding, PATIENCE_MS), 0);
+    CU_ASSERT_EQUAL(usbip_port_restore_count(port), 1);
+    CU_ASSERT_EQUAL(count("control 21 20 00 00 00 00 07 00 | 80 25"), 1);
+    stop();
+
+    /* A port that is not to be restored tells the loss. */
+    start_and_open(scripted_server_new(), "1-1");
+    usbip_port_set_restore(port, false, 0);
+    scripted_lock(server);
+    server->answers_nothing = true;
+    server->hook = vanish;
+    scripted_unlock(server);
+    CU_ASSERT_EQUAL(usbip_port_set_line_coding(port, &coding, PATIENCE_MS),
+                    USBIP_ERROR_DISCONNECTED);
+    CU_ASSERT_EQUAL(usbip_port_state(port), USBIP_PORT_CLOSED);
+    CU_ASSERT_PTR_NOT_NULL(strstr(usbip_port_error_text(port), "the server closed"));
+    stop();
+}
+
+static void test_loss_while_writing(void)
+{
+    static const uint8_t data[100 * 1000];
+
+    start_and_open(scripted_server_new(), "1-1");
+    scripted_lock(server);
+    server->answers_nothing = true;
+    server->hook = vanish;
+    scripted_unlock(server);
+    CU_ASSERT_EQUAL(usbip_port_write_all(port, data, sizeof(data), PATIENCE_MS),
+                    USBIP_ERROR_DISCONNECTED);
+    CU_ASSERT_PTR_NOT_NULL(strstr(usbip_port_error_text(port), "before the device confirmed"));
+    /* Nothing of it is sent to the device that comes back. */
+    CU_ASSERT_EQUAL(usbip_port_write_all(port, "abc", 3, PATIENCE_MS), 3);
+    CU_ASSERT_EQUAL(count("out 01"), 1);
+    stop();
+}
+
+/* For the sanitizers: whatever is under way, it ends with the port. */
+static void test_free_at_any_time(void)
+{
+    static const char *const moments[] = {
+        "connection",    "list",          "import", "control 80 06 00 01",
+        "control 00 09", "control 21 20", "in 82",  "control 21 22",
+        "out 01",
+    };
+    enum { MOMENTS = sizeof(moments) / sizeof(moments[0]) };
+
+    for (size_t i = 0; i < MOMENTS - 1; i++) { /* while it is opened */
+        start(scripted_server_new(), "1209:0001");
+        CU_ASSERT_EQUAL(usbip_port_open(port, 0), 0);
+        CU_ASSERT_TRUE(run_until(moments[i], 1));
+        stop();
+    }
+    for (size_t i = 0; i < MOMENTS; i++) { /* while it is restored, and then written */
+        start_and_open(scripted_server_new(), "1209:0001");
+        scripted_lock(server);
+        server->holds_out = true;
+        server->line_count = 0;
+        scripted_disconnect(server);
+        scripted_unlock(server);
+        while (usbip_port_state(port) == USBIP_PORT_OPEN)
+            usbip_port_process(port);
+        if (i == MOMENTS - 1)
+            CU_ASSERT_EQUAL(usbip_port_write(port, "abc", 3, PATIENCE_MS), 3);
+        CU_ASSERT_TRUE(run_until(moments[i], 1));
+        stop();
+    }
+    start(scripted_server_new(), "1-1"); /* closed; and closed while restoring */
+    usbip_port_close(port);
+    CU_ASSERT_EQUAL_FATAL(usbip_port_open(port, PATIENCE_MS), 0);
+    disconnect();
+    while (usbip_port_state(port) == USBIP_PORT_OPEN)
+        usbip_port_process(port);
+    usbip_port_close(port);
+    CU_ASSERT_EQUAL(usbip_port_state(port), USBIP_PORT_CLOSED);
+    CU_ASSERT_EQUAL(usbip_port_process(port), 0);
+    stop();
+}
+
 int main(void)
 {
     CU_TestInfo opening[] = {
@@ -1108,9 +1280,15 @@ int main(void)
         {"another busid", test_restore_at_another_busid},
         {"same busid first", test_restore_prefers_the_same_busid},
         {"another device", test_restore_refuses_another_device},
+        {"a neighbour", test_restore_leaves_a_neighbour_alone},
+        {"among many", test_restore_among_many},
+        {"restart of the server", test_restore_after_a_restart_of_the_server},
         {"off", test_no_restore},
         {"unconfirmed write is told once", test_unconfirmed_write_is_told_once},
         {"setting while restoring", test_setting_while_restoring},
+        {"loss while setting", test_loss_while_setting},
+        {"loss while writing", test_loss_while_writing},
+        {"free at any time", test_free_at_any_time},
         CU_TEST_INFO_NULL,
     };
     CU_SuiteInfo suites[] = {

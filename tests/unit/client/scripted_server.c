@@ -555,22 +555,36 @@ struct scripted_server *scripted_server_new_ftdi(void)
     return new_server(ftdi_configuration, sizeof(ftdi_configuration), 0x0600, 0x0403, 0x6001);
 }
 
-void scripted_server_start(struct scripted_server *server)
+/* port 0: any that is free */
+static void listen_at(struct scripted_server *server, uint16_t port)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET};
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
     socklen_t size = sizeof(address);
 
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     server->listener = socket(AF_INET, SOCK_STREAM, 0);
     require(server->listener >= 0, "socket");
+    setsockopt(server->listener, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int));
     require(bind(server->listener, (struct sockaddr *)&address, size) == 0, "bind");
     require(listen(server->listener, 16) == 0, "listen");
     require(getsockname(server->listener, (struct sockaddr *)&address, &size) == 0, "getsockname");
-    snprintf(server->address, sizeof(server->address), "127.0.0.1:%u",
-             (unsigned)ntohs(address.sin_port));
+    server->port = ntohs(address.sin_port);
+    require(pthread_create(&server->thread, NULL, run, server) == 0, "pthread_create");
+}
+
+void scripted_server_start(struct scripted_server *server)
+{
     pthread_mutex_init(&server->mutex, NULL);
     pthread_cond_init(&server->changed, NULL);
-    require(pthread_create(&server->thread, NULL, run, server) == 0, "pthread_create");
+    listen_at(server, 0);
+    snprintf(server->address, sizeof(server->address), "127.0.0.1:%u", (unsigned)server->port);
+}
+
+void scripted_server_restart(struct scripted_server *server)
+{
+    pthread_join(server->thread, NULL);
+    close(server->listener);
+    listen_at(server, server->port);
 }
 
 void scripted_server_stop(struct scripted_server *server)

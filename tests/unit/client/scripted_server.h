@@ -17,7 +17,7 @@
 enum {
     SCRIPTED_MAX_LINES = 65536,
     SCRIPTED_LINE_SIZE = 96,
-    SCRIPTED_MAX_DEVICES = 8,
+    SCRIPTED_MAX_DEVICES = 80,
     SCRIPTED_MAX_PENDING = 64,
     SCRIPTED_MAX_PACKETS = 256,
     SCRIPTED_PACKET_SIZE = 64,
@@ -86,6 +86,7 @@ struct scripted_server {
     size_t written_size;
     char journal[SCRIPTED_MAX_LINES][SCRIPTED_LINE_SIZE];
     unsigned line_count;
+    uint16_t port;
     char address[32]; /* for usbip_port_new() */
 };
 
@@ -95,6 +96,8 @@ struct scripted_server *scripted_server_new(void);
 struct scripted_server *scripted_server_new_ftdi(void);
 void scripted_server_start(struct scripted_server *server);
 void scripted_server_stop(struct scripted_server *server); /* frees, too */
+/* After scripted_die(): the server is back at its old address. */
+void scripted_server_restart(struct scripted_server *server);
 
 void scripted_lock(struct scripted_server *server);
 void scripted_unlock(struct scripted_server *server);
