@@ -365,8 +365,9 @@ int usbip_port_set_line_coding(struct usbip_port *port, const struct usbip_line_
         (coding->bDataBits > 8 && coding->bDataBits != 16))
         return usbip_port_fail(port, USBIP_ERROR_ARGUMENT, "\"%s\" is no line coding",
                                usbip_format_line_coding(coding, text));
-    if (port->state == USBIP_PORT_OPEN &&
-        port->chip.driver->line_coding(&port->chip, coding, &list) < 0)
+    /* While restoring, the chip is the one that was lost, or a candidate with the same ids. */
+    if ((port->state == USBIP_PORT_OPEN || port->state == USBIP_PORT_RESTORING) &&
+        port->chip.driver && port->chip.driver->line_coding(&port->chip, coding, &list) < 0)
         return usbip_port_fail(port, USBIP_ERROR_UNSUPPORTED, "a %s cannot do \"%s\"",
                                port->chip.name, usbip_format_line_coding(coding, text));
     port->settings.line_coding = *coding;

@@ -1223,6 +1223,24 @@ static void test_free_at_any_time(void)
     stop();
 }
 
+static void test_impossible_setting_while_restoring(void)
+{
+    const struct usbip_line_coding five_bits = {9600, USBIP_STOP_1, USBIP_PARITY_NONE, 5};
+    struct usbip_line_coding now;
+
+    start_and_open(scripted_server_new_ftdi(), "1-1");
+    disconnect();
+    while (usbip_port_state(port) == USBIP_PORT_OPEN)
+        usbip_port_process(port);
+    /* Kept, it would make every attempt fail. */
+    CU_ASSERT_EQUAL(usbip_port_set_line_coding(port, &five_bits, PATIENCE_MS),
+                    USBIP_ERROR_UNSUPPORTED);
+    usbip_port_get_line_coding(port, &now);
+    CU_ASSERT_EQUAL(now.bDataBits, 8);
+    CU_ASSERT_EQUAL(usbip_port_write_all(port, "abc", 3, PATIENCE_MS), 3);
+    stop();
+}
+
 int main(void)
 {
     CU_TestInfo opening[] = {
@@ -1286,6 +1304,7 @@ int main(void)
         {"off", test_no_restore},
         {"unconfirmed write is told once", test_unconfirmed_write_is_told_once},
         {"setting while restoring", test_setting_while_restoring},
+        {"impossible setting while restoring", test_impossible_setting_while_restoring},
         {"loss while setting", test_loss_while_setting},
         {"loss while writing", test_loss_while_writing},
         {"free at any time", test_free_at_any_time},
