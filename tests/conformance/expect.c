@@ -8,6 +8,7 @@
 enum { MAX_FILE_SIZE = 1 << 20, MAX_LINE_SIZE = 1024 };
 
 static const char blanks[] = " \t\r";
+static const char fail_word[] = "fail";
 
 static void copy_trimmed(char *to, size_t to_size, const char *from, size_t size)
 {
@@ -33,6 +34,10 @@ static const char *parse_line(struct expect_table *table, const char *line, size
         return NULL;
     size_t id_size = strcspn(text, blanks);
     const char *outcome = text + id_size + strspn(text + id_size, blanks);
+    size_t word = strcspn(outcome, blanks);
+    bool fails = word == strlen(fail_word) && strncmp(outcome, fail_word, word) == 0;
+    if (fails)
+        outcome += word + strspn(outcome + word, blanks);
     if (id_size >= EXPECT_ID_SIZE || *outcome == '\0')
         return "does not say which outcome a case has (\"S057 CLOSE  # why\")";
     if (strlen(outcome) >= EXPECT_OUTCOME_SIZE)
@@ -45,6 +50,9 @@ static const char *parse_line(struct expect_table *table, const char *line, size
     entry->reason[0] = '\0';
     if (hash)
         copy_trimmed(entry->reason, sizeof entry->reason, hash + 1, size - body - 1);
+    if (fails && entry->reason[0] == '\0')
+        return "does not say why the case fails (\"# why\")";
+    entry->fails = fails;
     if (expect_find(table, entry->id))
         return "is about a case that has one already";
     table->count++;
@@ -100,5 +108,5 @@ const struct expectation *expect_find(const struct expect_table *table, const ch
 
 bool expect_met(const struct expectation *line, const char *outcome, bool failed)
 {
-    return line ? strcmp(line->outcome, outcome) == 0 : !failed;
+    return line ? line->fails == failed && strcmp(line->outcome, outcome) == 0 : !failed;
 }

@@ -1,4 +1,7 @@
-/* Tables of what a known server answers: one line a case, "S057 CLOSE  # why". */
+/*
+ * Tables of what a known server answers, one line a case: "S057 CLOSE" when it meets the
+ * requirement with that outcome, "S112 fail REPLY(0,10)  # why" when it is known not to meet it.
+ */
 #ifndef TESTS_CONFORMANCE_EXPECT_H
 #define TESTS_CONFORMANCE_EXPECT_H
 
@@ -15,7 +18,8 @@ enum {
 struct expectation {
     char id[EXPECT_ID_SIZE];
     char outcome[EXPECT_OUTCOME_SIZE]; /* as the report shows it */
-    char reason[EXPECT_REASON_SIZE];   /* why it is not what it should be; may be "" */
+    char reason[EXPECT_REASON_SIZE];   /* "" only when it does not fail */
+    bool fails;                        /* the requirement is not met */
 };
 
 struct expect_table {

@@ -32,6 +32,9 @@ static void test_malformed_lines_are_named(void)
     CU_ASSERT_EQUAL(expect_parse(&table, "S001 ok\nS002\n", error_text), -1);
     CU_ASSERT_PTR_NOT_NULL(strstr(error_text, "line 2"));
     CU_ASSERT_EQUAL(expect_parse(&table, "S001 # only a reason\n", error_text), -1);
+    CU_ASSERT_EQUAL(expect_parse(&table, "S001 fail # no outcome\n", error_text), -1);
+    CU_ASSERT_EQUAL(expect_parse(&table, "S001 fail CLOSE\n", error_text), -1);
+    CU_ASSERT_PTR_NOT_NULL(strstr(error_text, "does not say why"));
     CU_ASSERT_EQUAL(expect_parse(&table, "S001-far-too-long ok\n", error_text), -1);
     CU_ASSERT_EQUAL(expect_parse(&table, "S001 ok\nS001 CLOSE\n", error_text), -1);
     CU_ASSERT_PTR_NOT_NULL(strstr(error_text, "has one already"));
@@ -65,15 +68,21 @@ static void test_missing_file(void)
     CU_ASSERT_NOT_EQUAL(error_text[0], '\0');
 }
 
-/* A line decides alone, whatever our verdict is; without one a case must not fail. */
+/* Outcome and verdict have to be those of the line; without one a case must not fail. */
 static void test_met(void)
 {
-    REQUIRE(expect_parse(&table, "S112 REPLY(0,10)\n", error_text) == 0);
+    REQUIRE(expect_parse(&table, "S112 fail REPLY(0,10) # why\nS124 UNLINK(-104)\n", error_text) ==
+            0);
     const struct expectation *line = expect_find(&table, "S112");
     REQUIRE(line != NULL);
     CU_ASSERT_TRUE(expect_met(line, "REPLY(0,10)", true));
+    CU_ASSERT_FALSE(expect_met(line, "REPLY(0,10)", false));
     CU_ASSERT_FALSE(expect_met(line, "REPLY(-75,0)", false));
     CU_ASSERT_FALSE(expect_met(line, "not-applicable", false));
+    line = expect_find(&table, "S124");
+    REQUIRE(line != NULL);
+    CU_ASSERT_TRUE(expect_met(line, "UNLINK(-104)", false));
+    CU_ASSERT_FALSE(expect_met(line, "UNLINK(-104)", true));
     CU_ASSERT_PTR_NULL(expect_find(&table, "S001"));
     CU_ASSERT_TRUE(expect_met(NULL, "anything", false));
     CU_ASSERT_FALSE(expect_met(NULL, "anything", true));

@@ -179,7 +179,7 @@ static const struct conformance_case cases[] = {
     {"S139", "out-of-order-across-eps", MUST, CORE, WITH_DATA | NEED_INTERRUPT,
      "A pending transfer of one endpoint does not hold up another endpoint.",
      "usbip_protocol.rst, Architecture", out_of_order_across_endpoints, NULL},
-    {"S140", "deep-queue", SHOULD, CORE, WITH_DATA,
+    {"S140", "deep-queue", SHOULD, CORE | SOAK, WITH_DATA,
      "256 IN transfers can wait while OUT transfers go on.", "usbip_protocol.rst, Architecture",
      deep_queue, NULL},
     {"S141", "coalesced", MUST, CORE, NEED_DEVICE, "50 requests in one segment are all answered.",

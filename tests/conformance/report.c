@@ -97,7 +97,8 @@ static void print_deviation(FILE *stream, const struct result *result)
     const struct conformance_case *at = result->conformance_case;
     fprintf(stream, "%s %s (%s): %s", at->id, at->name, level_name(at->level), result->outcome);
     if (result->expected)
-        fprintf(stream, ", expected %s", result->expected->outcome);
+        fprintf(stream, ", expected %s%s", result->expected->fails ? "to fail with " : "",
+                result->expected->outcome);
     fprintf(stream, "\n  required: %s [%s]\n", at->requirement, at->source);
     if (result->reason[0])
         fprintf(stream, "  found: %s\n", result->reason);
@@ -123,7 +124,7 @@ static void print_section(FILE *stream, const struct report *report, const struc
                                           : "-",
                 at->id, at->name,
                 result->verdict == NOT_APPLICABLE ? result->reason : result->outcome);
-        if (result->expected && result->as_expected && result->verdict == FAIL)
+        if (result->as_expected && result->verdict == FAIL)
             fprintf(stream, " (as expected: %s)", result->expected->reason);
         fprintf(stream, result->as_expected ? "\n" : "   <-- see above\n");
         if (verbose && result->as_expected && result->exchange)

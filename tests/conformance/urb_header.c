@@ -318,16 +318,19 @@ static void flags_unknown(struct trial *trial)
 
 static void flags_dir_mismatch(struct trial *trial)
 {
-    struct wire *wire = trial_import(trial);
+    struct wire *wire = trial_configure(trial);
     struct wire_submit submit = get_device(USB_DT_DEVICE_SIZE);
     submit.flags = 0;
     trial_expect(trial, wire, wire_submit(wire, &submit), 0, USB_DT_DEVICE_SIZE);
-    struct wire_submit out = {.direction = USBIP_DIR_OUT, .flags = USBIP_URB_DIR_IN};
-    usbip_encode_setup(
-        out.setup,
-        &(struct usbip_setup){0, USB_REQ_SET_CONFIGURATION,
-                              trial->target->configuration.descriptor.bConfigurationValue, 0, 0});
-    trial_expect(trial, wire, wire_submit(wire, &out), 0, 0);
+    static const uint8_t coding[7] = {0x80, 0x25, 0, 0, 0, 0, 8};
+    struct wire_submit out = {.direction = USBIP_DIR_OUT,
+                              .flags = USBIP_URB_DIR_IN,
+                              .length = sizeof coding,
+                              .payload = coding};
+    usbip_encode_setup(out.setup,
+                       &(struct usbip_setup){0x21, 0x20, 0, (uint16_t)trial->target->acm_interface,
+                                             sizeof coding});
+    trial_expect(trial, wire, wire_submit(wire, &out), 0, sizeof coding);
     trial_expect_alive(trial, wire);
 }
 
@@ -418,7 +421,7 @@ static const struct conformance_case cases[] = {
     {"S068", "flags-unknown", MUST, STRICT, NEED_DEVICE,
      "Bits of transfer_flags that mean nothing for a transfer are ignored.",
      "usbip_protocol.rst, USBIP_CMD_SUBMIT", flags_unknown, NULL},
-    {"S069", "flags-dir-mismatch", MUST, STRICT, NEED_DEVICE,
+    {"S069", "flags-dir-mismatch", MUST, STRICT, NEED_DEVICE | NEED_ACM,
      "What counts is the field direction, not the flag.", "usbip_protocol.rst, USBIP_CMD_SUBMIT",
      flags_dir_mismatch, NULL},
     {"S070", "flags-sg-zero", MUST, HOSTILE, NEED_DEVICE | NEED_BULK,
