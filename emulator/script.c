@@ -176,6 +176,8 @@ static int protected_call(struct usbip_script *script, lua_CFunction function, v
     int status = lua_pcall(L, 1, results, base);
     script_leave(script);
     lua_remove(L, base);
+    if (status == LUA_ERRMEM)
+        lua_gc(L, LUA_GCCOLLECT);
     return status;
 }
 

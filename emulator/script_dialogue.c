@@ -295,6 +295,8 @@ static void resume(struct usbip_script *script)
         script_dialogue_stop(script);
     }
     lua_pop(L, 1);
+    if (status == LUA_ERRMEM)
+        lua_gc(L, LUA_GCCOLLECT);
 }
 
 static void timer_fired(struct usbip_timer *timer)

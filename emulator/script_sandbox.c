@@ -12,17 +12,9 @@ enum { MAX_MODULE_NAME = 64 };
 
 /* ---- Functions of Lua with some of their arguments refused ---- */
 
-/*
- * Calls the function of Lua that a closure of ours stands before. It cannot tell the script's line
- * in its errors, because we are its caller.
- */
-static int call_original(lua_State *L)
+/* Its error is on top. It does not tell the script's line, because we are its caller. */
+static int raise_for_caller(lua_State *L, int status)
 {
-    lua_pushvalue(L, lua_upvalueindex(1));
-    lua_insert(L, 1);
-    int status = lua_pcall(L, lua_gettop(L) - 1, LUA_MULTRET, 0);
-    if (status == LUA_OK)
-        return lua_gettop(L);
     if (status == LUA_ERRMEM)
         return luaL_error(L, "out of memory: a script may use %d MiB",
                           USBIP_SCRIPT_MAX_MEMORY >> 20);
@@ -32,6 +24,35 @@ static int call_original(lua_State *L)
         lua_concat(L, 2);
     }
     return lua_error(L);
+}
+
+/* Calls the function of Lua that a closure of ours stands before. */
+static int call_original(lua_State *L)
+{
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_insert(L, 1);
+    int status = lua_pcall(L, lua_gettop(L) - 1, LUA_MULTRET, 0);
+    return status == LUA_OK ? lua_gettop(L) : raise_for_caller(L, status);
+}
+
+/*
+ * The same for functions that make a string in a buffer, and change nothing. When an allocation of
+ * its own is refused Lua collects garbage and repeats it, but not so for a buffer.
+ */
+static int call_with_room(lua_State *L)
+{
+    int count = lua_gettop(L), status = LUA_ERRMEM;
+    luaL_checkstack(L, count + 1, "too many arguments");
+    for (int attempt = 0; attempt < 2 && status == LUA_ERRMEM; attempt++) {
+        if (attempt > 0)
+            lua_gc(L, LUA_GCCOLLECT);
+        lua_settop(L, count);
+        lua_pushvalue(L, lua_upvalueindex(1));
+        for (int i = 1; i <= count; i++)
+            lua_pushvalue(L, i);
+        status = lua_pcall(L, count, LUA_MULTRET, 0);
+    }
+    return status == LUA_OK ? lua_gettop(L) - count : raise_for_caller(L, status);
 }
 
 /* A finalizer runs where no limit reaches. */
@@ -59,7 +80,7 @@ static int limited_rep(lua_State *L)
         lua_pushliteral(L, "");
         return 1;
     }
-    return call_original(L);
+    return call_with_room(L);
 }
 
 static void check_range(lua_State *L, lua_Integer first, lua_Integer last)
@@ -81,7 +102,7 @@ static int limited_concat(lua_State *L)
     lua_Integer first = luaL_optinteger(L, 3, 1);
     lua_Integer last = lua_isnoneornil(L, 4) ? luaL_len(L, 1) : luaL_checkinteger(L, 4);
     check_range(L, first, last);
-    return call_original(L);
+    return call_with_room(L);
 }
 
 /* insert, remove */
@@ -181,7 +202,6 @@ static const struct {
     {"coroutine", "close", NULL},
     {"coroutine", "wrap", limited_wrap},
     {"string", "dump", NULL},
-    {"string", "rep", limited_rep},
     {"table", "concat", limited_concat},
     {"table", "insert", limited_by_length},
     {"table", "move", limited_move},
@@ -189,19 +209,36 @@ static const struct {
     {"table", "sort", limited_sort},
 };
 
-static void limit_library(lua_State *L)
+/* Unsafe scripts have these too. */
+static const struct {
+    const char *library, *name;
+    lua_CFunction function;
+} with_room[] = {
+    {"string", "char", call_with_room},  {"string", "format", call_with_room},
+    {"string", "lower", call_with_room}, {"string", "pack", call_with_room},
+    {"string", "rep", limited_rep},      {"string", "reverse", call_with_room},
+    {"string", "upper", call_with_room}, {"utf8", "char", call_with_room},
+};
+
+/* NULL takes the function away. */
+static void replace_function(lua_State *L, const char *library, const char *name,
+                             lua_CFunction function)
 {
-    for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
-        lua_getglobal(L, limits[i].library);
-        if (limits[i].limited) {
-            lua_getfield(L, -1, limits[i].name);
-            lua_pushcclosure(L, limits[i].limited, 1);
-        } else {
-            lua_pushnil(L);
-        }
-        lua_setfield(L, -2, limits[i].name);
-        lua_pop(L, 1);
+    lua_getglobal(L, library);
+    if (function) {
+        lua_getfield(L, -1, name);
+        lua_pushcclosure(L, function, 1);
+    } else {
+        lua_pushnil(L);
     }
+    lua_setfield(L, -2, name);
+    lua_pop(L, 1);
+}
+
+static void replace_with_room(lua_State *L)
+{
+    for (size_t i = 0; i < sizeof with_room / sizeof with_room[0]; i++)
+        replace_function(L, with_room[i].library, with_room[i].name, with_room[i].function);
 }
 
 /* ---- Functions of our own ---- */
@@ -287,7 +324,9 @@ void script_open_sandbox(lua_State *L)
         luaL_requiref(L, libraries[i].name, libraries[i].func, 1);
         lua_pop(L, 1);
     }
-    limit_library(L);
+    for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++)
+        replace_function(L, limits[i].library, limits[i].name, limits[i].limited);
+    replace_with_room(L);
     lua_pushcfunction(L, load_text);
     lua_setglobal(L, "load");
     lua_newtable(L);
@@ -298,6 +337,7 @@ void script_open_sandbox(lua_State *L)
 void script_open_unsafe(lua_State *L)
 {
     luaL_openlibs(L);
+    replace_with_room(L);
     lua_getglobal(L, "package");
     lua_pushfstring(L, "%s?.lua;", script_of(L)->folder);
     lua_getfield(L, -2, "path");

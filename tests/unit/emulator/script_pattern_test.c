@@ -15,6 +15,7 @@ static int start_anew(lua_State *L)
 {
     (void)L;
     script.instructions = 0;
+    script.started_ns = 0;
     return 0;
 }
 

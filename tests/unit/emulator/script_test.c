@@ -991,6 +991,58 @@ static void test_memory(void)
     CU_ASSERT_TRUE(logged("1-1: dialogue: test.lua: out of memory: a script may use 64 MiB\n"));
 }
 
+/* What is not used any more does not count. */
+static void test_garbage(void)
+{
+    static const char *const strings[] = {
+        "('y'):rep(8 << 20)",       "big:upper()",
+        "string.format('%s', big)", "big:reverse()",
+        "table.concat({ big })",    "big:lower()",
+        "(big:gsub('^Y', 'z'))",    "(big:gsub('^Y', { Y = 1 }))",
+    };
+    for (size_t i = 0; i < 2 * sizeof strings / sizeof strings[0]; i++) {
+        char text[512];
+        snprintf(text, sizeof text,
+                 ACM "local keep = ('k'):rep(12 << 20)\n"
+                     "local big, s = ('Y'):rep(8 << 20)\n"
+                     "for i = 1, 5 do s = %s .. i assert(#s > 8 << 20) end",
+                 strings[i / 2]);
+        CU_ASSERT_TRUE(load_with(text, (struct usbip_script_options){.unsafe = i % 2 != 0}));
+        CU_ASSERT_STRING_EQUAL(error_text, "");
+    }
+    CU_ASSERT_TRUE(load(ACM "local keep = ('k'):rep(20 << 20)\n"
+                            "local s\n"
+                            "for i = 1, 10 do s = ('y'):rep(8 << 20) .. i end"));
+    CU_ASSERT_TRUE_FATAL(load(
+        ACM "local function fill() local t = {} while true do t[#t + 1] = ('x'):rep(1e5) end end\n"
+            "function on_data(bytes)\n"
+            "  if bytes == 'fill' then fill() end\n"
+            "  if bytes == 'hold' then pcall(fill) end\n"
+            "  write(tostring(#('y'):rep(4000000)))\n"
+            "end"));
+    open_port();
+    for (int i = 0; i < 3; i++) {
+        send_text("fill");
+        send_text("big");
+        CU_ASSERT_TRUE(received("4000000"));
+        send_text("hold");
+        CU_ASSERT_TRUE(received("4000000"));
+    }
+    CU_ASSERT_EQUAL(errors(), 3);
+    CU_ASSERT_TRUE_FATAL(
+        load(ACM "function dialogue()\n"
+                 "  if read(1) == 'f' then local t = {} while true do t[#t + 1] = {} end end\n"
+                 "  write(tostring(#('y'):rep(4000000)))\n"
+                 "end"));
+    open_port();
+    send_text("f");
+    CU_ASSERT_EQUAL(errors(), 1);
+    set_lines(0);
+    set_lines(USBIP_LINE_DTR);
+    send_text("x");
+    CU_ASSERT_TRUE(received("4000000"));
+}
+
 /* Functions of Lua's library that would run for long inside of C. */
 static void test_library_limits(void)
 {
@@ -1360,6 +1412,7 @@ int main(int argc, char **argv)
         {"endless dialogue", test_endless_dialogue},
         {"endless load", test_endless_load},
         {"memory", test_memory},
+        {"garbage", test_garbage},
         {"library limits", test_library_limits},
         {"scripts/echo_acm.lua", test_echo_acm},
         {"scripts/echo_ftdi.lua", test_echo_ftdi},
