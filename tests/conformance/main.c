@@ -318,6 +318,9 @@ static void run_case(struct run *run, const struct section *section,
     };
     if (run->trial.gave_up)
         run->options->target.retry_ms = RETRY_AGAIN_MS;
+    /* The same for a server that does not answer at all any more. */
+    if (result->verdict == FAIL && result->seconds * 1000 >= run->options->target.import_timeout_ms)
+        run->options->target.import_timeout_ms = run->options->target.timeout_ms;
     memcpy(result->outcome, run->trial.outcome, sizeof result->outcome);
     memcpy(result->reason, run->trial.reason, sizeof result->reason);
     result->as_expected = expect_met(result->expected, result->outcome, result->verdict == FAIL);
