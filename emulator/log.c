@@ -3,13 +3,11 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-/* Some of what is logged comes from peers and scripts: it must not start lines of its own or talk
- * to a terminal. */
-static void blank_control_characters(char *line)
+void usbip_blank_control_characters(char *text)
 {
-    for (; *line; line++) {
-        if ((unsigned char)*line < ' ' || *line == '\x7f')
-            *line = '?';
+    for (; *text; text++) {
+        if ((unsigned char)*text < ' ' || *text == '\x7f')
+            *text = '?';
     }
 }
 
@@ -22,6 +20,6 @@ void usbip_log(const struct usbip_log *log, enum usbip_log_level level, const ch
     va_start(arguments, format);
     vsnprintf(line, sizeof line, format, arguments);
     va_end(arguments);
-    blank_control_characters(line);
+    usbip_blank_control_characters(line);
     log->write(log->context, level, line);
 }

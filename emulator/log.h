@@ -17,7 +17,14 @@ struct usbip_log {
     enum usbip_log_level level; /* lines above it are not made */
 };
 
-/* Formats and writes one line of at most USBIP_LOG_LINE_SIZE - 1 bytes; longer ones are cut. */
+/*
+ * Replaces each by '?'. For text of peers and scripts, which must not start lines of its own or
+ * talk to a terminal.
+ */
+void usbip_blank_control_characters(char *text);
+
+/* Formats and writes one line of at most USBIP_LOG_LINE_SIZE - 1 bytes; longer ones are cut. Its
+ * control characters are blanked. */
 __attribute__((format(printf, 3, 4))) void
 usbip_log(const struct usbip_log *log, enum usbip_log_level level, const char *format, ...);
 

@@ -17,6 +17,9 @@
 
 enum { EXIT_USAGE = 2 };
 
+/* A string descriptor has at most 126 units of UTF-16: not more than three bytes of UTF-8 each. */
+enum { MAX_PRODUCT_SIZE = 3 * 126 + 1 };
+
 static const char help[] =
     "usage: usbip-emulator [OPTION]... DEVICE...\n"
     "\n"
@@ -207,10 +210,12 @@ static void print_devices(const struct emulator *emulator, char **paths)
     for (unsigned i = 0; i < emulator->bus.count; i++) {
         const struct usbip_device *device = emulator->bus.devices[i];
         struct usbip_device_record record;
+        char product[MAX_PRODUCT_SIZE];
         usbip_bus_describe(device, &record);
+        snprintf(product, sizeof product, "%s", usbip_script_product(emulator->scripts[i]));
+        usbip_blank_control_characters(product);
         printf("%s  %04x:%04x  \"%s\"  %s  %s\n", record.busid, record.idVendor, record.idProduct,
-               usbip_script_product(emulator->scripts[i]),
-               usbip_device_function(device)->type->name, paths[i]);
+               product, usbip_device_function(device)->type->name, paths[i]);
     }
 }
 

@@ -633,11 +633,13 @@ struct usbip_script *usbip_script_new(const struct usbip_script_options *options
     if (status != LUA_OK) {
         script_error_text(script, L, status, error_text);
         error_text[strcspn(error_text, "\n")] = '\0';
+        usbip_blank_control_characters(error_text);
         usbip_script_free(script);
         return NULL;
     }
     *device = make_device(script, error_text);
     if (!*device) {
+        usbip_blank_control_characters(error_text);
         usbip_script_free(script);
         return NULL;
     }

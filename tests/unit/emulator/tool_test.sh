@@ -110,6 +110,14 @@ expect 1 "usbip-emulator: cannot listen on 127.0.0.1:$port: address already in u
 stop TERM
 exec 4>&-
 
+# What a script says cannot talk to the terminal.
+echo "device { type = 'cdc_acm', product = 'a\\27[31mb\\nc' }" >terminal.lua
+start --listen 127.0.0.1:0 terminal.lua
+[[ $lines == '1-1  1209:0001  "a?[31mb?c"  cdc_acm  terminal.lua'$'\n'* ]] || fail "said: $lines"
+stop TERM
+echo "device { type = 'a\\27[31mb' }" >terminal.lua
+expect 1 'usbip-emulator: terminal.lua:1: device: type "a?[[]31mb" is unknown; *' terminal.lua
+
 # Without --seed it differs each time, and is told.
 start --listen 127.0.0.1:0 good.lua
 first=$lines
