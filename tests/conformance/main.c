@@ -1,9 +1,11 @@
 /* usbip-conformance: how a USB/IP server behaves, case by case. */
 #include <errno.h>
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -20,6 +22,8 @@ enum {
     DEFAULT_IMPORT_TIMEOUT_MS = 20000,
     RETRY_MS = 10000,     /* for a server that resets the device when a client goes */
     RETRY_AGAIN_MS = 500, /* when that was in vain once, and the run shall come to its end */
+    STOP_TIMEOUT_MS = 5000,
+    STOP_PAUSE_MS = 10,
     MAX_SCRIPTS = 16,
     MAX_TIMEOUT_MS = 3600000,
 };
@@ -431,6 +435,21 @@ static int run_all(struct options *options, const struct expect_table *table)
     return status;
 }
 
+/* One that hangs does not listen to SIGTERM: it is ended after a while, and that shows as -1. */
+static int stop_emulator(struct emulator_process *emulator)
+{
+    kill(emulator->pid, SIGTERM);
+    for (int waited = 0; waited < STOP_TIMEOUT_MS; waited += STOP_PAUSE_MS) {
+        siginfo_t state = {.si_pid = 0};
+        if (waitid(P_PID, (id_t)emulator->pid, &state, WEXITED | WNOHANG | WNOWAIT) < 0 ||
+            state.si_pid != 0)
+            return emulator_stop(emulator);
+        trial_pause(STOP_PAUSE_MS);
+    }
+    emulator_kill(emulator);
+    return emulator_stop(emulator);
+}
+
 int main(int argc, char **argv)
 {
     static struct options options = {
@@ -460,7 +479,7 @@ int main(int argc, char **argv)
     parse_address(emulator.address, &options.target);
     options.target.own_server = true;
     status = run_all(&options, &table);
-    if (emulator_stop(&emulator) != 0) {
+    if (stop_emulator(&emulator) != 0) {
         fprintf(stderr, "usbip-conformance: the emulator did not end well\n");
         return EXIT_DIFFERS;
     }
