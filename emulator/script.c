@@ -26,7 +26,55 @@ static const char *const hook_names[HOOK_COUNT] = {
     [HOOK_DIALOGUE] = "dialogue",
 };
 
+/* ---- Places ---- */
+
+/* The innermost function that has lines, from a level on; only looks at the thread. */
+static bool find_line(lua_State *thread, int level, lua_Debug *debug)
+{
+    for (; lua_getstack(thread, level, debug); level++) {
+        lua_getinfo(thread, "Sl", debug);
+        if (debug->currentline > 0)
+            return true;
+    }
+    return false;
+}
+
+void script_push_where(lua_State *L, lua_State *thread, int level)
+{
+    lua_Debug debug;
+    if (find_line(thread, level, &debug))
+        lua_pushfstring(L, "%s:%d: ", debug.short_src, debug.currentline);
+    else
+        lua_pushfstring(L, "%s: ", script_of(L)->path);
+}
+
+/* Whether a message begins as Lua's do: with a script, a module or a text that was loaded. */
+static bool names_line(const struct usbip_script *script, const char *message)
+{
+    static const char suffix[] = ".lua", loaded[] = "[string \"";
+    size_t source_size = strlen(script->source), line_size = strcspn(message, "\n");
+    if (strncmp(message, loaded, strlen(loaded)) == 0)
+        return true;
+    for (size_t i = strlen(suffix); i + 1 < line_size; i++) {
+        if (message[i] == ':' && message[i + 1] >= '0' && message[i + 1] <= '9' &&
+            (memcmp(message + i - strlen(suffix), suffix, strlen(suffix)) == 0 ||
+             (i == source_size && memcmp(message, script->source, i) == 0)))
+            return true;
+    }
+    return false;
+}
+
 /* ---- Limits ---- */
+
+/* An error of Lua's allocations comes without a place, and when it comes the place is lost. */
+static void *refuse(struct usbip_script *script)
+{
+    lua_Debug debug;
+    if (script->running && find_line(script->running, 0, &debug))
+        snprintf(script->refused, sizeof script->refused, "%s:%d", debug.short_src,
+                 debug.currentline);
+    return NULL;
+}
 
 static void *allocate(void *context, void *block, size_t old_size, size_t new_size)
 {
@@ -39,7 +87,7 @@ static void *allocate(void *context, void *block, size_t old_size, size_t new_si
         return NULL;
     }
     if (new_size > old_size && new_size - old_size > USBIP_SCRIPT_MAX_MEMORY - script->memory)
-        return NULL;
+        return refuse(script);
     void *moved = realloc(block, new_size);
     if (moved)
         script->memory += new_size - old_size;
@@ -106,6 +154,7 @@ void script_enter(struct usbip_script *script)
         return;
     script->instructions = 0;
     script->started_ns = 0;
+    script->refused[0] = '\0';
 }
 
 void script_leave(struct usbip_script *script)
@@ -115,19 +164,6 @@ void script_leave(struct usbip_script *script)
 }
 
 /* ---- Errors ---- */
-
-void script_push_where(lua_State *L, lua_State *thread, int level)
-{
-    lua_Debug debug;
-    for (; lua_getstack(thread, level, &debug); level++) {
-        lua_getinfo(thread, "Sl", &debug);
-        if (debug.currentline > 0) {
-            lua_pushfstring(L, "%s:%d: ", debug.short_src, debug.currentline);
-            return;
-        }
-    }
-    lua_pushfstring(L, "%s: ", script_of(L)->path);
-}
 
 void script_report(struct usbip_script *script, const char *what, const char *message)
 {
@@ -145,11 +181,27 @@ void script_report(struct usbip_script *script, const char *what, const char *me
         usbip_device_counters(script->device)->script_errors++;
 }
 
-int script_message_handler(lua_State *L)
+void script_push_message(lua_State *L, int index, lua_State *thread, int level)
 {
-    const char *message = luaL_tolstring(L, 1, NULL);
-    if (script_of(L)->log->level >= USBIP_LOG_VERBOSE)
-        luaL_traceback(L, L, message, 1);
+    const struct usbip_script *script = script_of(L);
+    lua_Debug debug;
+    luaL_tolstring(L, index, NULL);
+    const char *message = lua_tostring(L, -1);
+    /* What is wrong with the whole script has no line, and names the script. */
+    bool placed = names_line(script, message) ||
+                  (!find_line(thread, level, &debug) && strstr(message, script->path));
+    if (!placed) {
+        script_push_where(L, thread, level);
+        lua_insert(L, -2);
+        lua_concat(L, 2);
+    }
+    if (script->log->level >= USBIP_LOG_VERBOSE)
+        luaL_traceback(L, thread, lua_tostring(L, -1), level);
+}
+
+static int message_handler(lua_State *L)
+{
+    script_push_message(L, 1, L, 1);
     return 1;
 }
 
@@ -158,22 +210,26 @@ void script_error_text(const struct usbip_script *script, lua_State *L, int stat
 {
     if (status == LUA_ERRMEM)
         snprintf(text, USBIP_SCRIPT_ERROR_SIZE, "%s: out of memory: a script may use %d MiB",
-                 script->path, USBIP_SCRIPT_MAX_MEMORY >> 20);
+                 script->refused[0] ? script->refused : script->path,
+                 USBIP_SCRIPT_MAX_MEMORY >> 20);
+    else if (lua_type(L, -1) == LUA_TSTRING)
+        snprintf(text, USBIP_SCRIPT_ERROR_SIZE, "%s", lua_tostring(L, -1));
     else
-        snprintf(text, USBIP_SCRIPT_ERROR_SIZE, "%s",
-                 lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "error in an error's text");
+        snprintf(text, USBIP_SCRIPT_ERROR_SIZE, "%s: error in an error's text", script->path);
 }
 
 static int protected_call(struct usbip_script *script, lua_CFunction function, void *argument,
                           int results)
 {
-    lua_State *L = script->L;
+    lua_State *L = script->L, *previous = script->running;
     int base = lua_gettop(L) + 1;
-    lua_pushcfunction(L, script_message_handler);
+    lua_pushcfunction(L, message_handler);
     lua_pushcfunction(L, function);
     lua_pushlightuserdata(L, argument);
     script_enter(script);
+    script->running = L;
     int status = lua_pcall(L, 1, results, base);
+    script->running = previous;
     script_leave(script);
     lua_remove(L, base);
     if (status == LUA_ERRMEM)
@@ -551,6 +607,7 @@ static int load(lua_State *L)
 {
     const struct usbip_script_options *options = lua_touserdata(L, 1);
     struct usbip_script *script = script_of(L);
+    lua_Debug debug;
     if (options->unsafe)
         script_open_unsafe(L);
     else
@@ -561,6 +618,9 @@ static int load(lua_State *L)
     script_open_functions(L);
     script_open_dialogue(L);
     script_load_file(L, script->path, options->unsafe ? NULL : "t");
+    lua_pushvalue(L, -1);
+    lua_getinfo(L, ">S", &debug);
+    memcpy(script->source, debug.short_src, sizeof script->source);
     lua_call(L, 0, 0);
     if (!script->described)
         return luaL_error(L, "%s: no device { ... } in it, which says what the device is",

@@ -240,9 +240,7 @@ static int report_dialogue(lua_State *L)
     lua_State *thread = lua_touserdata(L, 1);
     struct usbip_script *script = script_of(L);
     lua_xmove(thread, L, 1);
-    const char *message = luaL_tolstring(L, -1, NULL);
-    if (script->log->level >= USBIP_LOG_VERBOSE)
-        luaL_traceback(L, thread, message, 0);
+    script_push_message(L, -1, thread, 0);
     script_report(script, "dialogue", lua_tostring(L, -1));
     return 0;
 }
@@ -264,7 +262,7 @@ static void report_end(struct usbip_script *script, lua_State *thread, int statu
 static void resume(struct usbip_script *script)
 {
     struct script_dialogue *dialogue = &script->dialogue;
-    lua_State *L = script->L, *thread = dialogue->thread;
+    lua_State *L = script->L, *thread = dialogue->thread, *previous = script->running;
     int results;
     if (dialogue->running)
         return; /* it finds what is new when it waits next */
@@ -277,7 +275,9 @@ static void resume(struct usbip_script *script)
     /* It may be stopped while it runs, and must not be collected then. */
     lua_rawgeti(L, LUA_REGISTRYINDEX, dialogue->reference);
     script_enter(script);
+    script->running = thread;
     int status = lua_resume(thread, L, 0, &results);
+    script->running = previous;
     script_leave(script);
     bool stopped = dialogue->thread != thread;
     if (!stopped)

@@ -34,6 +34,8 @@ enum script_hook {
     HOOK_COUNT,
 };
 
+enum { SCRIPT_PLACE_SIZE = LUA_IDSIZE + 16 };
+
 /* What the dialogue waits for. */
 enum script_wait { WAIT_NONE, WAIT_INPUT, WAIT_ROOM, WAIT_TIME };
 
@@ -61,11 +63,15 @@ struct usbip_script {
     char
         *folder; /* where modules are looked for, with a slash at the end; "" for the current one */
 
+    char source[LUA_IDSIZE]; /* the path as Lua's messages have it */
+
     size_t memory;
-    uint64_t instructions; /* of this call */
-    uint64_t started_ns;   /* this call; 0: not looked at yet */
-    bool exceeded;         /* this call has gone over a limit */
-    unsigned depth;        /* calls from C into Lua that are under way */
+    char refused[SCRIPT_PLACE_SIZE]; /* "file:line" where memory was last refused in this call */
+    lua_State *running;              /* the thread that runs; NULL outside of calls */
+    uint64_t instructions;           /* of this call */
+    uint64_t started_ns;             /* this call; 0: not looked at yet */
+    bool exceeded;                   /* this call has gone over a limit */
+    unsigned depth;                  /* calls from C into Lua that are under way */
 
     int hooks[HOOK_COUNT]; /* references; LUA_NOREF */
 
@@ -120,8 +126,12 @@ void script_report(struct usbip_script *script, const char *what, const char *me
 /* The text of a failed call's error, which is on top of the stack. Does not allocate. */
 void script_error_text(const struct usbip_script *script, lua_State *L, int status,
                        char text[USBIP_SCRIPT_ERROR_SIZE]);
-/* For lua_pcall: makes a message of any error value, with a traceback where it will be logged. */
-int script_message_handler(lua_State *L);
+/*
+ * Pushes a message that has a place for the error value at an index: where it does not name one
+ * itself, that of the innermost function of `thread` from a level on. With a traceback of the
+ * thread where it will be logged.
+ */
+void script_push_message(lua_State *L, int index, lua_State *thread, int level);
 
 /* Raises an error that names the function unless the device exists. */
 struct usbip_device *script_need_device(lua_State *L, const char *function);

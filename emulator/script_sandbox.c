@@ -164,6 +164,20 @@ static int limited_xpcall(lua_State *L)
     return finish_xpcall(L, lua_pcallk(L, count, LUA_MULTRET, 1, 0, finish_xpcall), 0);
 }
 
+/* So that it is known which thread has asked for memory. Does not raise the thread's errors. */
+static int limited_resume(lua_State *L)
+{
+    struct usbip_script *script = script_of(L);
+    lua_State *thread = lua_tothread(L, 1), *previous = script->running;
+    luaL_argexpected(L, thread, 1, "coroutine");
+    script->running = thread;
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_insert(L, 1);
+    int status = lua_pcall(L, lua_gettop(L) - 1, LUA_MULTRET, 0);
+    script->running = previous;
+    return status == LUA_OK ? lua_gettop(L) : lua_error(L);
+}
+
 /* coroutine.wrap(), but a coroutine that fails is not closed: at a limit that would have no limit.
  */
 static int resume_wrapped(lua_State *L)
@@ -200,6 +214,7 @@ static const struct {
     {"_G", "warn", NULL},
     {"_G", "xpcall", limited_xpcall},
     {"coroutine", "close", NULL},
+    {"coroutine", "resume", limited_resume},
     {"coroutine", "wrap", limited_wrap},
     {"string", "dump", NULL},
     {"table", "concat", limited_concat},
