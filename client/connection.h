@@ -56,8 +56,8 @@ int usbip_connection_start(struct usbip_connection **connection, const char *hos
 void usbip_connection_free(struct usbip_connection *connection);
 
 /*
- * Tells the server that nothing more will come, when all output has been sent. The server then gives
- * the device free and closes, which usbip_connection_process() returns as
+ * Tells the server that nothing more will come, when all output has been sent. The server then
+ * gives the device free and closes, which usbip_connection_process() returns as
  * USBIP_ERROR_DISCONNECTED.
  */
 void usbip_connection_shut_down(struct usbip_connection *connection);

@@ -2,8 +2,8 @@
  * Chip drivers: what a serial port must say to a chip and how it reads what comes back.
  *
  * A driver does no I/O. It looks at descriptors, turns wishes into control requests, and turns
- * packets into bytes; the port sends the requests in the order given. A new chip is one file with one
- * table and one line in drivers.c.
+ * packets into bytes; the port sends the requests in the order given. A new chip is one file with
+ * one table and one line in drivers.c.
  */
 #ifndef CLIENT_DRIVER_H
 #define CLIENT_DRIVER_H
@@ -35,17 +35,17 @@ void usbip_request_list_add(struct usbip_request_list *list, struct usbip_setup 
 /* Where in the device the serial port is, found by probe. */
 struct usbip_chip {
     const struct usbip_driver *driver;
-    const char *name;                /* "CDC-ACM", "FT232R" */
-    uint8_t control_interface;       /* wIndex of class requests */
-    uint8_t bulk_in, bulk_out;       /* bEndpointAddress */
-    uint16_t bulk_in_packet_size;    /* wMaxPacketSize */
+    const char *name;             /* "CDC-ACM", "FT232R" */
+    uint8_t control_interface;    /* wIndex of class requests */
+    uint8_t bulk_in, bulk_out;    /* bEndpointAddress */
+    uint16_t bulk_in_packet_size; /* wMaxPacketSize */
     uint16_t bulk_out_packet_size;
-    uint8_t data_type;               /* USB_ENDPOINT_XFER_BULK or _INT of these two */
-    uint8_t data_interval;           /* bInterval of bulk_in when data_type is _INT */
-    uint8_t interrupt_in;            /* 0: none */
+    uint8_t data_type;     /* USB_ENDPOINT_XFER_BULK or _INT of these two */
+    uint8_t data_interval; /* bInterval of bulk_in when data_type is _INT */
+    uint8_t interrupt_in;  /* 0: none */
     uint16_t interrupt_packet_size;
-    uint8_t interrupt_interval;      /* bInterval */
-    uint8_t capabilities;            /* bmCapabilities of CDC-ACM */
+    uint8_t interrupt_interval; /* bInterval */
+    uint8_t capabilities;       /* bmCapabilities of CDC-ACM */
     uint16_t bcdDevice;
 };
 

@@ -101,8 +101,8 @@ const char *usbip_port_error_text(const struct usbip_port *port);
 
 /*
  * The request has been confirmed by the device when this returns 0. What the device refuses
- * (USBIP_ERROR_STALL, USBIP_ERROR_TRANSFER) is taken back; after USBIP_ERROR_TIMEOUT the new setting
- * is kept, and it is unknown whether the device has it yet.
+ * (USBIP_ERROR_STALL, USBIP_ERROR_TRANSFER) is taken back; after USBIP_ERROR_TIMEOUT the new
+ * setting is kept, and it is unknown whether the device has it yet.
  */
 int usbip_port_set_line_coding(struct usbip_port *port, const struct usbip_line_coding *coding,
                                uint32_t timeout_ms);

@@ -214,8 +214,8 @@ void usbip_port_setup_start(struct usbip_port *port);
 uint64_t usbip_port_request(struct usbip_port *port, const struct usbip_control_request *request,
                             usbip_request_done *done);
 /*
- * Queues all requests of a list. When one fails, those after it are not sent. `done` is called once,
- * with the result of the last that was. Returns the last ticket, or 0 as above.
+ * Queues all requests of a list. When one fails, those after it are not sent. `done` is called
+ * once, with the result of the last that was. Returns the last ticket, or 0 as above.
  */
 uint64_t usbip_port_request_all(struct usbip_port *port, const struct usbip_request_list *list,
                                 usbip_request_done *done);

@@ -20,12 +20,12 @@
 #include "protocol/usbip.h"
 
 enum {
-    USBIP_MAX_TRANSFERS = 4096,              /* in flight on one session */
-    USBIP_MAX_TRANSFER_LENGTH = 4 << 20,     /* bytes of one transfer */
-    USBIP_MAX_LISTED_DEVICES = 4096,         /* in one OP_REP_DEVLIST */
-    USBIP_RECENTLY_UNLINKED = 256,           /* transfers remembered after RET_UNLINK */
-    USBIP_UNLINK_NUDGE_MS = 500,             /* no RET_UNLINK for so long: send a GET_STATUS */
-    USBIP_UNLINK_TIMEOUT_MS = 2000,          /* no RET_UNLINK for so long: give the connection up */
+    USBIP_MAX_TRANSFERS = 4096,          /* in flight on one session */
+    USBIP_MAX_TRANSFER_LENGTH = 4 << 20, /* bytes of one transfer */
+    USBIP_MAX_LISTED_DEVICES = 4096,     /* in one OP_REP_DEVLIST */
+    USBIP_RECENTLY_UNLINKED = 256,       /* transfers remembered after RET_UNLINK */
+    USBIP_UNLINK_NUDGE_MS = 500,         /* no RET_UNLINK for so long: send a GET_STATUS */
+    USBIP_UNLINK_TIMEOUT_MS = 2000,      /* no RET_UNLINK for so long: give the connection up */
 };
 
 struct usbip_host_session;
@@ -35,24 +35,24 @@ struct usbip_host_session;
  * first part; zero the rest.
  */
 struct usbip_transfer {
-    uint8_t endpoint;          /* bEndpointAddress; 0 for control, whatever the direction */
-    uint8_t type;              /* USB_ENDPOINT_XFER_CONTROL, _BULK or _INT */
-    struct usbip_setup setup;  /* control only; wLength is the length of the data stage */
-    uint8_t *buffer;           /* OUT: copied by submit. IN: at least length bytes */
-    uint32_t length;           /* bytes to move; for control it must equal setup.wLength */
-    uint32_t transfer_flags;   /* USBIP_URB_SHORT_NOT_OK, USBIP_URB_ZERO_PACKET or 0 */
-    uint32_t interval;         /* interrupt only: polling interval, at least 1 is sent */
-    uint32_t timeout_ms;       /* 0: none; else unlinked then, and ends with -USBIP_ETIMEDOUT */
+    uint8_t endpoint;         /* bEndpointAddress; 0 for control, whatever the direction */
+    uint8_t type;             /* USB_ENDPOINT_XFER_CONTROL, _BULK or _INT */
+    struct usbip_setup setup; /* control only; wLength is the length of the data stage */
+    uint8_t *buffer;          /* OUT: copied by submit. IN: at least length bytes */
+    uint32_t length;          /* bytes to move; for control it must equal setup.wLength */
+    uint32_t transfer_flags;  /* USBIP_URB_SHORT_NOT_OK, USBIP_URB_ZERO_PACKET or 0 */
+    uint32_t interval;        /* interrupt only: polling interval, at least 1 is sent */
+    uint32_t timeout_ms;      /* 0: none; else unlinked then, and ends with -USBIP_ETIMEDOUT */
     void (*done)(struct usbip_transfer *transfer);
     void *user;
 
     /* Results, valid from `done` on. */
-    int32_t status;            /* 0 or a negative wire errno; never positive */
-    uint32_t actual_length;    /* bytes moved; may be > 0 although status is not 0 */
+    int32_t status;         /* 0 or a negative wire errno; never positive */
+    uint32_t actual_length; /* bytes moved; may be > 0 although status is not 0 */
 
     /* The session's own. */
     uint32_t seqnum;
-    uint32_t unlink_seqnum;    /* of the CMD_UNLINK; 0: none sent */
+    uint32_t unlink_seqnum; /* of the CMD_UNLINK; 0: none sent */
     uint64_t deadline_ms;
     uint64_t unlink_sent_ms;
     bool timed_out, nudged;

@@ -226,14 +226,15 @@ static void send_fifo(struct cdc_acm *acm)
     struct usbip_urb *urb;
     while (acm->serial.fifo.size > 0 &&
            (urb = usbip_device_next_urb(acm->function.device, acm->in_endpoint)) != NULL) {
-        size_t size = acm->serial.fifo.size < urb->length ? acm->serial.fifo.size : urb->length;
-        uint8_t *room = usbip_urb_reserve(urb, (uint32_t)size);
+        struct usbip_in_fit fit = usbip_urb_fit(urb, acm->serial.fifo.size);
+        uint8_t *room = usbip_urb_reserve(urb, fit.delivered);
         if (!room) {
             usbip_urb_complete(urb, -USBIP_ENOMEM, 0);
             return;
         }
-        usbip_fifo_get(&acm->serial.fifo, room, size);
-        usbip_urb_complete(urb, 0, (uint32_t)size);
+        usbip_fifo_get(&acm->serial.fifo, room, fit.delivered);
+        usbip_fifo_drop(&acm->serial.fifo, fit.taken - fit.delivered);
+        usbip_urb_complete(urb, fit.status, fit.delivered);
     }
 }
 
@@ -282,10 +283,9 @@ static size_t write_bytes(struct usbip_function *function, const uint8_t *data, 
     /* Straight into the URBs that wait: the FIFO is for what is left. */
     while (sent < size && acm->serial.fifo.size == 0 &&
            (urb = usbip_device_next_urb(function->device, acm->in_endpoint)) != NULL) {
-        size_t left = size - sent;
-        size_t piece = left < urb->length ? left : urb->length;
-        usbip_urb_complete_with(urb, data + sent, piece);
-        sent += piece;
+        struct usbip_in_fit fit = usbip_urb_fit(urb, size - sent);
+        usbip_urb_complete_fit(urb, data + sent, &fit);
+        sent += fit.taken;
     }
     return sent + usbip_fifo_put(&acm->serial.fifo, data + sent, size - sent);
 }

@@ -124,6 +124,7 @@ static void enable_endpoints(struct usbip_device *device, const struct usbip_alt
         struct endpoint *endpoint = &device->endpoints[usbip_endpoint_index(d->bEndpointAddress)];
         endpoint->exists = true;
         endpoint->type = d->bmAttributes & USB_ENDPOINT_XFERTYPE_MASK;
+        endpoint->packet_size = d->wMaxPacketSize & USB_ENDPOINT_MAXP_MASK;
     }
 }
 

@@ -217,6 +217,19 @@ uint8_t *usbip_urb_reserve(struct usbip_urb *urb, uint32_t size)
     return usbip_device_session_reserve(urb->device->session, size);
 }
 
+struct usbip_in_fit usbip_urb_fit(const struct usbip_urb *urb, size_t available)
+{
+    uint32_t packet_size = urb->device->endpoints[usbip_endpoint_index(urb->endpoint)].packet_size;
+    uint32_t rest = packet_size > 0 ? urb->length % packet_size : 0;
+    if (available <= urb->length)
+        return (struct usbip_in_fit){(uint32_t)available, (uint32_t)available, 0};
+    if (rest == 0)
+        return (struct usbip_in_fit){urb->length, urb->length, 0};
+    uint32_t whole = urb->length - rest;
+    uint32_t lost = available - whole < packet_size ? (uint32_t)(available - whole) : packet_size;
+    return (struct usbip_in_fit){whole, whole + lost, -USBIP_EOVERFLOW};
+}
+
 void usbip_urb_complete(struct usbip_urb *urb, int32_t status, uint32_t actual_length)
 {
     struct usbip_device *device = urb->device;
@@ -238,17 +251,23 @@ void usbip_urb_complete(struct usbip_urb *urb, int32_t status, uint32_t actual_l
         run_control(device);
 }
 
-void usbip_urb_complete_with(struct usbip_urb *urb, const void *data, size_t size)
+void usbip_urb_complete_fit(struct usbip_urb *urb, const uint8_t *data,
+                            const struct usbip_in_fit *fit)
 {
-    uint32_t length = size < urb->length ? (uint32_t)size : urb->length;
-    uint8_t *room = usbip_urb_reserve(urb, length);
+    uint8_t *room = usbip_urb_reserve(urb, fit->delivered);
     if (!room) {
         usbip_urb_complete(urb, -USBIP_ENOMEM, 0);
         return;
     }
-    if (length > 0)
-        memcpy(room, data, length);
-    usbip_urb_complete(urb, 0, length);
+    if (fit->delivered > 0)
+        memcpy(room, data, fit->delivered);
+    usbip_urb_complete(urb, fit->status, fit->delivered);
+}
+
+void usbip_urb_complete_with(struct usbip_urb *urb, const void *data, size_t size)
+{
+    uint32_t length = size < urb->length ? (uint32_t)size : urb->length;
+    usbip_urb_complete_fit(urb, data, &(struct usbip_in_fit){length, length, 0});
 }
 
 void usbip_urb_stall(struct usbip_urb *urb)

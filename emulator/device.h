@@ -123,11 +123,26 @@ struct usbip_urb *usbip_device_next_urb(struct usbip_device *device, uint8_t end
  */
 uint8_t *usbip_urb_reserve(struct usbip_urb *urb, uint32_t size);
 /*
+ * How an IN transfer takes bytes of which `available` wait. They come in packets: one that is
+ * longer than what is left of the transfer ends it with -USBIP_EOVERFLOW and is lost (USB 2.0,
+ * section 8.7.4), which a host avoids by asking for whole packets.
+ */
+struct usbip_in_fit {
+    uint32_t delivered; /* put these into the transfer */
+    uint32_t taken;     /* these leave the device */
+    int32_t status;
+};
+struct usbip_in_fit usbip_urb_fit(const struct usbip_urb *urb, size_t available);
+
+/*
  * Completes with a status (0 or a negative wire errno) and the number of bytes that were put into
  * the reserved room, or taken of an OUT transfer. A short IN transfer with USBIP_URB_SHORT_NOT_OK
  * becomes -USBIP_EREMOTEIO, as in usbcore. The URB is gone then.
  */
 void usbip_urb_complete(struct usbip_urb *urb, int32_t status, uint32_t actual_length);
+/* Completes an IN transfer with the first bytes of data, as far as they fit. */
+void usbip_urb_complete_fit(struct usbip_urb *urb, const uint8_t *data,
+                            const struct usbip_in_fit *fit);
 /* Completes an IN transfer with these bytes, cut to urb->length. */
 void usbip_urb_complete_with(struct usbip_urb *urb, const void *data, size_t size);
 /* Completes with -USBIP_EPIPE: a protocol stall on endpoint 0, nothing else. */

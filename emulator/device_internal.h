@@ -15,7 +15,8 @@ struct endpoint {
     struct usbip_urb *first, *last;
     bool exists; /* in the present configuration and alternate settings */
     bool halted;
-    uint8_t type; /* USB_ENDPOINT_XFER_… */
+    uint8_t type;         /* USB_ENDPOINT_XFER_… */
+    uint16_t packet_size; /* wMaxPacketSize without the bits for more transactions */
 };
 
 struct usbip_device {

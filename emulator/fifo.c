@@ -63,11 +63,19 @@ size_t usbip_fifo_get(struct usbip_fifo *fifo, uint8_t *data, size_t size)
     if (size == 0)
         return 0;
     copy_out(fifo, data, size);
+    usbip_fifo_drop(fifo, size);
+    return size;
+}
+
+void usbip_fifo_drop(struct usbip_fifo *fifo, size_t size)
+{
+    size = min_size(size, fifo->size);
+    if (size == 0)
+        return;
     fifo->first = (fifo->first + size) & (fifo->capacity - 1);
     fifo->size -= size;
     if (fifo->size == 0 && fifo->capacity > KEPT_CAPACITY)
         usbip_fifo_clear(fifo);
-    return size;
 }
 
 size_t usbip_fifo_room(const struct usbip_fifo *fifo)

@@ -17,6 +17,8 @@ struct usbip_fifo {
 size_t usbip_fifo_put(struct usbip_fifo *fifo, const uint8_t *data, size_t size);
 /* Takes at most size bytes. Returns their number. */
 size_t usbip_fifo_get(struct usbip_fifo *fifo, uint8_t *data, size_t size);
+/* Drops at most size bytes from the front. */
+void usbip_fifo_drop(struct usbip_fifo *fifo, size_t size);
 size_t usbip_fifo_room(const struct usbip_fifo *fifo);
 void usbip_fifo_clear(struct usbip_fifo *fifo);
 

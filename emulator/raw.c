@@ -83,10 +83,9 @@ static void send_messages(struct raw *raw, uint8_t endpoint)
     struct usbip_urb *urb;
     while (queue->first && (urb = usbip_device_next_urb(raw->function.device, endpoint)) != NULL) {
         struct message *message = queue->first;
-        size_t left = message->size - message->sent;
-        size_t piece = left < urb->length ? left : urb->length;
-        usbip_urb_complete_with(urb, message->data + message->sent, piece);
-        message->sent += piece;
+        struct usbip_in_fit fit = usbip_urb_fit(urb, message->size - message->sent);
+        usbip_urb_complete_fit(urb, message->data + message->sent, &fit);
+        message->sent += fit.taken;
         if (message->sent == message->size)
             drop_first(raw, queue);
     }

@@ -82,6 +82,8 @@ enum {
     USB_ENDPOINT_XFER_INT = 3,
 };
 
+enum { USB_ENDPOINT_MAXP_MASK = 0x07ff }; /* the size in wMaxPacketSize, table 9-13 */
+
 /* bmAttributes of a configuration, table 9-10. */
 enum {
     USB_CONFIG_ATT_ONE = 0x80,

@@ -215,19 +215,39 @@ static void test_in(void)
     CU_ASSERT_TRUE(got_in(&client, 1, 0, "3132333435"));
     write_text("abcd"); /* kept until there is a transfer */
     write_text("efgh");
-    submit_in(&client, 2, IN, 6, NULL);
-    CU_ASSERT_TRUE(got_in(&client, 2, 0, "616263646566"));
-    submit_in(&client, 3, IN, 2, NULL);
-    CU_ASSERT_TRUE(got_in(&client, 3, 0, "6768")); /* exactly full: nothing more to wait for */
+    submit_in(&client, 2, IN, 8, NULL); /* exactly full: nothing more to wait for */
+    CU_ASSERT_TRUE(got_in(&client, 2, 0, "6162636465666768"));
     CU_ASSERT_TRUE(called(acm, "drained"));
-    submit_in(&client, 4, IN, 2, NULL);
-    submit_in(&client, 5, IN, 2, NULL);
-    submit_in(&client, 6, IN, 2, NULL);
-    write_text("xyz"); /* over several transfers */
-    CU_ASSERT_TRUE(got_in(&client, 4, 0, "7879"));
-    CU_ASSERT_TRUE(got_in(&client, 5, 0, "7a"));
+    char text[131];
+    memset(text, 'x', sizeof text - 1);
+    text[sizeof text - 1] = '\0';
+    for (uint32_t i = 3; i <= 6; i++)
+        submit_in(&client, i, IN, 64, NULL);
+    write_text(text); /* over several transfers */
+    CU_ASSERT_TRUE(got_in_bytes(&client, 3, 0, (uint8_t *)text, 64));
+    CU_ASSERT_TRUE(got_in_bytes(&client, 4, 0, (uint8_t *)text, 64));
+    CU_ASSERT_TRUE(got_in(&client, 5, 0, "7878"));
     CU_ASSERT_TRUE(got_nothing(&client));
     CU_ASSERT_TRUE(called(acm, "")); /* nothing had to wait */
+    end();
+}
+
+/* S112: a packet longer than what is left of a transfer is babble, and lost. */
+static void test_babble(void)
+{
+    char text[101];
+    memset(text, 'x', sizeof text - 1);
+    text[sizeof text - 1] = '\0';
+    begin();
+    submit_in(&client, 1, IN, 10, NULL);
+    write_text("0123456789ab"); /* straight into the transfer */
+    CU_ASSERT_TRUE(got_in(&client, 1, -USBIP_EOVERFLOW, ""));
+    write_text(text); /* kept */
+    submit_in(&client, 2, IN, 70, NULL);
+    CU_ASSERT_TRUE(got_in_bytes(&client, 2, -USBIP_EOVERFLOW, (uint8_t *)text, 64));
+    write_text("next");
+    submit_in(&client, 3, IN, 10, NULL);
+    CU_ASSERT_TRUE(got_in(&client, 3, 0, "6e657874"));
     end();
 }
 
@@ -243,7 +263,7 @@ static void test_echo_integrity(void)
     acm->echoes = true;
     size_t sent = 0, back = 0;
     for (uint32_t seqnum = 0; back < TOTAL; seqnum += 2) {
-        size_t out = (seqnum * 977) % 5000, in = 1 + (seqnum * 353) % 9000;
+        size_t out = (seqnum * 977) % 5000, in = 64 + (seqnum * 353) % 9000 / 64 * 64;
         if (out > TOTAL - sent)
             out = TOTAL - sent;
         submit_out_bytes(&client, seqnum, OUT, bytes + sent, out);
@@ -252,11 +272,10 @@ static void test_echo_integrity(void)
         acm->calls[0] = '\0';
         if (sent == back)
             continue;
-        if (in > sent - back)
-            in = sent - back;
+        size_t expected = in < sent - back ? in : sent - back;
         submit_in(&client, seqnum + 1, IN, (uint32_t)in, NULL);
-        CU_ASSERT_TRUE_FATAL(got_in_bytes(&client, seqnum + 1, 0, bytes + back, in));
-        back += in;
+        CU_ASSERT_TRUE_FATAL(got_in_bytes(&client, seqnum + 1, 0, bytes + back, expected));
+        back += expected;
     }
     end();
     free(bytes);
@@ -298,24 +317,24 @@ static void test_out_is_held_back(void)
     acm->echoes = true;
     submit_out_bytes(&client, 1, OUT, bytes, HALF);
     CU_ASSERT_TRUE(got_out(&client, 1, 0, HALF));
-    submit_out_bytes(&client, 2, OUT, bytes + HALF, 1); /* half is not more than half */
-    CU_ASSERT_TRUE(got_out(&client, 2, 0, 1));
-    submit_out_bytes(&client, 3, OUT, bytes + HALF + 1, HALF + 1); /* in two pieces */
-    submit_out_bytes(&client, 4, OUT, bytes + 2 * HALF + 2, 1);
+    submit_out_bytes(&client, 2, OUT, bytes + HALF, 64); /* half is not more than half */
+    CU_ASSERT_TRUE(got_out(&client, 2, 0, 64));
+    submit_out_bytes(&client, 3, OUT, bytes + HALF + 64, HALF + 64); /* in two pieces */
+    submit_out_bytes(&client, 4, OUT, bytes + 2 * HALF + 128, 1);
     CU_ASSERT_TRUE(got_nothing(&client));
-    CU_ASSERT_EQUAL(acm->received, HALF + 1);
-    submit_in(&client, 5, IN, 1, NULL); /* room for half again */
-    CU_ASSERT_TRUE(got_in_bytes(&client, 5, 0, bytes, 1));
-    CU_ASSERT_EQUAL(acm->received, 2 * HALF + 1);
+    CU_ASSERT_EQUAL(acm->received, HALF + 64);
+    submit_in(&client, 5, IN, 64, NULL); /* room for half again */
+    CU_ASSERT_TRUE(got_in_bytes(&client, 5, 0, bytes, 64));
+    CU_ASSERT_EQUAL(acm->received, 2 * HALF + 64);
     CU_ASSERT_TRUE(got_nothing(&client));
     submit_unlink(&client, 6, 3); /* S133: a part of it has arrived */
     CU_ASSERT_TRUE(got_unlinked(&client, 6, -104));
     submit_in(&client, 7, IN, 2 * HALF, NULL);
-    CU_ASSERT_TRUE(got_in_bytes(&client, 7, 0, bytes + 1, 2 * HALF));
+    CU_ASSERT_TRUE(got_in_bytes(&client, 7, 0, bytes + 64, 2 * HALF));
     CU_ASSERT_TRUE(got_out(&client, 4, 0, 1));
     CU_ASSERT_TRUE(got_nothing(&client));
     submit_in(&client, 8, IN, 64, NULL);
-    CU_ASSERT_TRUE(got_in_bytes(&client, 8, 0, bytes + 2 * HALF + 2, 1));
+    CU_ASSERT_TRUE(got_in_bytes(&client, 8, 0, bytes + 2 * HALF + 128, 1));
     end();
     free(bytes);
 }
@@ -526,6 +545,7 @@ int main(void)
         {"S105 S113 S117 S145 sizes of OUT", test_out_sizes},
         {"S117 zero-length OUT is not data", test_zero_length_out_is_not_data},
         {"S106-S108 S111 IN", test_in},
+        {"S112 babble", test_babble},
         {"S121 echo of a megabyte", test_echo_integrity},
         {"the echo behaviour", test_echo_behaviour},
         {"S133 OUT is held back", test_out_is_held_back},
