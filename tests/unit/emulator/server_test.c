@@ -679,6 +679,7 @@ static void test_virtual_time_with_a_client_that_does_not_read(void)
     CU_ASSERT(ticks >= before + 10);
     reset_client(client.fd);
     free(client.output);
+    free(client.input);
     stop_server();
 }
 
