@@ -26,6 +26,9 @@ enum {
     STOP_PAUSE_MS = 10,
     MAX_SCRIPTS = 16,
     MAX_TIMEOUT_MS = 3600000,
+    MAX_ROUNDS = 1000000,
+    MAX_GROWTH_KIB =
+        1024, /* of the emulator from the first round to the last; buffers come and go */
 };
 
 static const char usage[] =
@@ -45,6 +48,8 @@ static const char usage[] =
     "  --expect TABLE      compare with a server's table, by file or by name (expect/NAME.txt)\n"
     "  --timeout-ms N      how long a reply may take (default 2000)\n"
     "  --seed N            of the randomised cases (default 1)\n"
+    "  --rounds N          run the cases N times, up to the first round that is not as expected;\n"
+    "                      the emulator's memory and open files have to be level meanwhile\n"
     "  --list              say which cases there are, and run none\n"
     "  --tap               write TAP to standard output instead of text\n"
     "  --junit FILE, --json FILE   write these too\n"
@@ -59,7 +64,8 @@ struct options {
     char *scripts[MAX_SCRIPTS];
     int script_count;
     const char *emulator, *expect, *junit, *json;
-    unsigned profiles;
+    const struct emulator_process *own_emulator; /* started for this run, or NULL */
+    unsigned profiles, rounds;
     bool list, tap, verbose;
     const char *const *wanted;
     size_t wanted_count;
@@ -148,6 +154,7 @@ enum option_value {
     OPTION_EXPECT,
     OPTION_TIMEOUT,
     OPTION_SEED,
+    OPTION_ROUNDS,
     OPTION_LIST,
     OPTION_TAP,
     OPTION_JUNIT,
@@ -166,6 +173,7 @@ static const struct option long_options[] = {
     {"expect", required_argument, NULL, OPTION_EXPECT},
     {"timeout-ms", required_argument, NULL, OPTION_TIMEOUT},
     {"seed", required_argument, NULL, OPTION_SEED},
+    {"rounds", required_argument, NULL, OPTION_ROUNDS},
     {"list", no_argument, NULL, OPTION_LIST},
     {"tap", no_argument, NULL, OPTION_TAP},
     {"junit", required_argument, NULL, OPTION_JUNIT},
@@ -213,6 +221,11 @@ static const char *take_option(struct options *options, int option)
         if (!parse_number(optarg, UINT64_MAX, &number))
             return "is not a number";
         target->seed = number;
+        return NULL;
+    case OPTION_ROUNDS:
+        if (!parse_number(optarg, MAX_ROUNDS, &number) || number == 0)
+            return "is not a number of rounds";
+        options->rounds = (unsigned)number;
         return NULL;
     case OPTION_JUNIT:
         options->junit = optarg;
@@ -371,6 +384,15 @@ static bool write_file(const char *path, void (*write)(FILE *, const struct repo
     return well;
 }
 
+static bool all_as_expected(const struct report *report)
+{
+    for (size_t i = 0; i < report->count; i++) {
+        if (!report->results[i].as_expected)
+            return false;
+    }
+    return true;
+}
+
 static int write_reports(const struct options *options, const struct report *report)
 {
     if (options->tap)
@@ -382,11 +404,7 @@ static int write_reports(const struct options *options, const struct report *rep
     written &= write_file(options->json, report_json, report);
     if (!written)
         return EXIT_NO_RUN;
-    for (size_t i = 0; i < report->count; i++) {
-        if (!report->results[i].as_expected)
-            return EXIT_DIFFERS;
-    }
-    return EXIT_AS_EXPECTED;
+    return all_as_expected(report) ? EXIT_AS_EXPECTED : EXIT_DIFFERS;
 }
 
 /* Hostile cases ran last, but stand with the others of their section. */
@@ -394,6 +412,52 @@ static int compare_ids(const void *a, const void *b)
 {
     const struct result *left = a, *right = b;
     return strcmp(left->conformance_case->id, right->conformance_case->id);
+}
+
+static void run_round(struct run *run)
+{
+    for (size_t i = 0; i < run->count; i++)
+        free(run->results[i].exchange);
+    run->count = 0;
+    run_cases(run, false);
+    run_cases(run, true);
+    qsort(run->results, run->count, sizeof *run->results, compare_ids);
+}
+
+/* Returns false when the emulator did not keep its memory and its open files level. */
+static bool run_rounds(struct run *run, struct report *report)
+{
+    const struct emulator_process *emulator = run->options->own_emulator;
+    struct emulator_usage first = {0}, last = {0};
+    bool level = true;
+    unsigned round = 0;
+    do {
+        run_round(run);
+        report->count = run->count;
+        if (++round == 1 && emulator)
+            level = emulator_usage(emulator, &first); /* warm, and its last connection closing */
+    } while (round < run->options->rounds && all_as_expected(report));
+    if (run->options->rounds == 1)
+        return true;
+    if (emulator) {
+        /* It may still be closing the last connections. */
+        for (int waited = 0; level && waited < STOP_TIMEOUT_MS; waited += STOP_PAUSE_MS) {
+            level = emulator_usage(emulator, &last);
+            if (last.open_files <= first.open_files)
+                break;
+            trial_pause(STOP_PAUSE_MS);
+        }
+        level = level && last.open_files <= first.open_files &&
+                last.resident_kib <= first.resident_kib + MAX_GROWTH_KIB;
+        fprintf(stderr,
+                "the emulator after round 1: %ld KiB resident, %d open files; after round %u: "
+                "%ld KiB, %d%s\n",
+                first.resident_kib, first.open_files, round, last.resident_kib, last.open_files,
+                level ? "" : ": it is not level");
+    } else {
+        fprintf(stderr, "%u rounds\n", round);
+    }
+    return level;
 }
 
 static size_t count_cases(void)
@@ -418,15 +482,16 @@ static int run_all(struct options *options, const struct expect_table *table)
     int status = EXIT_NO_RUN;
     if (run && results) {
         *run = (struct run){.options = options, .table = table, .results = results};
-        run_cases(run, false);
-        run_cases(run, true);
-        qsort(results, run->count, sizeof *results, compare_ids);
         if (target->own_server)
             snprintf(title, sizeof title, "the emulator with %s", options->scripts[0]);
         else
             snprintf(title, sizeof title, "%s port %s, device %s", target->host, target->port,
                      target->has_device ? target->record.busid : "none");
-        status = write_reports(options, &(struct report){title, results, run->count});
+        struct report report = {title, results, 0};
+        bool level = run_rounds(run, &report);
+        status = write_reports(options, &report);
+        if (!level && status == EXIT_AS_EXPECTED)
+            status = EXIT_DIFFERS;
         for (size_t i = 0; i < run->count; i++)
             free(results[i].exchange);
     }
@@ -454,6 +519,7 @@ int main(int argc, char **argv)
 {
     static struct options options = {
         .profiles = CORE,
+        .rounds = 1,
         .target = {.timeout_ms = DEFAULT_TIMEOUT_MS,
                    .import_timeout_ms = DEFAULT_IMPORT_TIMEOUT_MS,
                    .retry_ms = RETRY_MS,
@@ -478,6 +544,7 @@ int main(int argc, char **argv)
         return EXIT_NO_RUN;
     parse_address(emulator.address, &options.target);
     options.target.own_server = true;
+    options.own_emulator = &emulator;
     status = run_all(&options, &table);
     if (stop_emulator(&emulator) != 0) {
         fprintf(stderr, "usbip-conformance: the emulator did not end well\n");

@@ -213,10 +213,13 @@ static void expect_error(struct trial *trial, struct wire *wire, const struct wi
 static void ep_out_of_range(struct trial *trial)
 {
     static const uint32_t endpoints[] = {16, 0x81};
-    for (size_t i = 0; i < sizeof endpoints / sizeof endpoints[0]; i++)
+    for (size_t i = 0; i < sizeof endpoints / sizeof endpoints[0]; i++) {
+        struct wire *wire = trial_configure(trial);
         expect_error(
-            trial, trial_configure(trial),
+            trial, wire,
             &(struct wire_submit){.direction = USBIP_DIR_IN, .ep = endpoints[i], .length = 64});
+        wire_close(wire); /* or the next import is refused */
+    }
 }
 
 static void ep_missing_in(struct trial *trial)

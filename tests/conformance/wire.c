@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/filter.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -146,6 +147,15 @@ void wire_abort(struct wire *wire)
         setsockopt(wire->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
     wire_log_add(wire->log, "%c > RST", wire->tag);
     wire_close(wire);
+}
+
+bool wire_vanish(struct wire *wire)
+{
+    /* Drops every segment of this connection before TCP sees it. */
+    struct sock_filter nothing = BPF_STMT(BPF_RET | BPF_K, 0);
+    struct sock_fprog program = {.len = 1, .filter = &nothing};
+    wire_log_add(wire->log, "%c vanishes", wire->tag);
+    return setsockopt(wire->fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program) == 0;
 }
 
 void wire_end_sending(struct wire *wire)

@@ -82,6 +82,9 @@ int wire_open(struct wire *wire, const char *host, const char *port, int timeout
 void wire_close(struct wire *wire);
 /* The same, with RST in place of FIN. */
 void wire_abort(struct wire *wire);
+/* From now on it is as if the client had lost its power: nothing is read, acknowledged or closed.
+ * Returns false where the system cannot do that. */
+bool wire_vanish(struct wire *wire);
 /* Closes the direction to the server only. */
 void wire_end_sending(struct wire *wire);
 

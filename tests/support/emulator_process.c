@@ -1,5 +1,6 @@
 #include "tests/support/emulator_process.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -122,6 +123,25 @@ bool emulator_saw(struct emulator_process *emulator, const char *text)
 {
     const char *line;
     return wait_for_line(emulator, text, SAW_TIMEOUT_MS, &line);
+}
+
+bool emulator_usage(const struct emulator_process *emulator, struct emulator_usage *usage)
+{
+    char path[64], line[128];
+    *usage = (struct emulator_usage){-1, 0};
+    snprintf(path, sizeof path, "/proc/%ld/status", (long)emulator->pid);
+    FILE *status = fopen(path, "r");
+    while (status && fgets(line, sizeof line, status))
+        sscanf(line, "VmRSS: %ld kB", &usage->resident_kib);
+    if (status)
+        fclose(status);
+    snprintf(path, sizeof path, "/proc/%ld/fd", (long)emulator->pid);
+    DIR *files = opendir(path);
+    for (const struct dirent *file; files && (file = readdir(files)) != NULL;)
+        usage->open_files += file->d_name[0] != '.';
+    if (files)
+        closedir(files);
+    return usage->resident_kib >= 0 && usage->open_files > 0;
 }
 
 void emulator_kill(struct emulator_process *emulator)

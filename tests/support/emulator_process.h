@@ -28,6 +28,14 @@ bool emulator_start(struct emulator_process *emulator, const char *program, cons
  */
 bool emulator_saw(struct emulator_process *emulator, const char *text);
 
+struct emulator_usage {
+    long resident_kib; /* memory */
+    int open_files;
+};
+
+/* What it uses just now. Returns false when the system does not tell. */
+bool emulator_usage(const struct emulator_process *emulator, struct emulator_usage *usage);
+
 /* Ends it at once, as a crash would; emulator_stop() still has to be called. */
 void emulator_kill(struct emulator_process *emulator);
 
