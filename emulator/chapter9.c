@@ -2,15 +2,28 @@
 #include <string.h>
 
 #include "emulator/device_internal.h"
+#include "emulator/session.h"
 
 /* Port reset as hosts send it to a hub; Linux's server carries it out on the device. */
 enum { PORT_RESET_REQUEST_TYPE = 0x23, PORT_FEATURE_RESET = 4 };
 
 enum { FULL_SPEED_BULK_PACKET_SIZE = 64 };
+enum { CONFIG_ATTRIBUTES = 7 }; /* offset of bmAttributes, table 9-10 */
 
 static void accept(struct usbip_urb *urb)
 {
     usbip_urb_complete(urb, 0, urb->length);
+}
+
+/* To a request that cannot be carried out. */
+static void react(struct usbip_urb *urb, enum usbip_reaction reaction, const char *why)
+{
+    if (reaction == USBIP_CLOSE)
+        usbip_device_session_disconnect(urb->device->session, why);
+    else if (reaction == USBIP_ACCEPT)
+        accept(urb);
+    else
+        usbip_urb_stall(urb);
 }
 
 static bool interface_exists(const struct usbip_device *device, uint16_t wIndex)
@@ -81,6 +94,15 @@ static void get_other_speed(const struct usbip_device *device, struct usbip_urb 
     usbip_urb_complete_with(urb, bytes, size);
 }
 
+static void get_configuration_descriptor(const struct usbip_device *device, struct usbip_urb *urb)
+{
+    uint8_t bytes[USBIP_MAX_CONFIGURATION_SIZE];
+    memcpy(bytes, device->configuration_bytes, device->configuration_size);
+    if (device->personality->hides_remote_wakeup)
+        bytes[CONFIG_ATTRIBUTES] &= (uint8_t)~USB_CONFIG_ATT_WAKEUP;
+    usbip_urb_complete_with(urb, bytes, device->configuration_size);
+}
+
 /* Returns false for a descriptor that is not the device's own. */
 static bool get_descriptor(struct usbip_device *device, struct usbip_urb *urb)
 {
@@ -94,7 +116,7 @@ static bool get_descriptor(struct usbip_device *device, struct usbip_urb *urb)
         usbip_encode_device_descriptor(bytes, &device->descriptor);
         usbip_urb_complete_with(urb, bytes, sizeof bytes);
     } else if (type == USB_DT_CONFIG && index == 0) {
-        usbip_urb_complete_with(urb, device->configuration_bytes, device->configuration_size);
+        get_configuration_descriptor(device, urb);
     } else if (type == USB_DT_DEVICE_QUALIFIER && high_speed) {
         get_qualifier(device, urb);
     } else if (type == USB_DT_OTHER_SPEED_CONFIG && high_speed && index == 0) {
@@ -157,7 +179,7 @@ static void set_configuration(struct usbip_device *device, struct usbip_urb *urb
 {
     uint16_t value = urb->setup.wValue;
     if (value != 0 && value != device->configuration->descriptor.bConfigurationValue) {
-        usbip_urb_stall(urb);
+        react(urb, device->personality->unknown_configuration, "no such configuration");
         return;
     }
     apply_configuration(device, (uint8_t)value);
@@ -171,7 +193,7 @@ static void set_interface(struct usbip_device *device, struct usbip_urb *urb)
     if (interface_exists(device, number) && alternate <= UINT8_MAX)
         setting = usbip_find_altsetting(device->configuration, (uint8_t)number, (uint8_t)alternate);
     if (!setting) {
-        usbip_urb_stall(urb);
+        react(urb, device->personality->unknown_altsetting, "no such alternate setting");
         return;
     }
     shut_down_settings(device, number);
@@ -223,13 +245,15 @@ static void change_feature(struct usbip_device *device, struct usbip_urb *urb, b
 {
     const struct usbip_setup *setup = &urb->setup;
     uint8_t recipient = setup->bmRequestType & USB_RECIP_MASK;
-    if (recipient == USB_RECIP_ENDPOINT && setup->wValue == USB_ENDPOINT_HALT &&
-        endpoint_exists(device, setup->wIndex)) {
+    bool halt = recipient == USB_RECIP_ENDPOINT && setup->wValue == USB_ENDPOINT_HALT;
+    if (halt && endpoint_exists(device, setup->wIndex)) {
         uint8_t endpoint = (uint8_t)setup->wIndex;
         if (set)
             usbip_device_halt(device, endpoint);
         else
             usbip_device_clear_halt(device, endpoint);
+        accept(urb);
+    } else if (halt && !set && device->personality->clears_halt_of_any_endpoint) {
         accept(urb);
     } else if (recipient == USB_RECIP_DEVICE && setup->wValue == USB_DEVICE_REMOTE_WAKEUP &&
                (device->configuration->descriptor.bmAttributes & USB_CONFIG_ATT_WAKEUP)) {
@@ -286,7 +310,8 @@ static bool is_consistent(const struct usbip_urb *urb)
 {
     const struct usbip_setup *setup = &urb->setup;
     bool in = urb->direction == USBIP_DIR_IN;
-    return urb->length == setup->wLength &&
+    bool any_length = urb->device->personality->length_mismatch == USBIP_ACCEPT;
+    return (any_length || urb->length == setup->wLength) &&
            (setup->wLength == 0 || in == ((setup->bmRequestType & USB_DIR_IN) != 0));
 }
 
@@ -304,7 +329,7 @@ void usbip_device_control(struct usbip_device *device, struct usbip_urb *urb)
         return;
     }
     if (setup->bmRequestType == PORT_RESET_REQUEST_TYPE && setup->bRequest == USB_REQ_SET_FEATURE &&
-        setup->wValue == PORT_FEATURE_RESET) {
+        setup->wValue == PORT_FEATURE_RESET && device->personality->executes_port_reset) {
         usbip_log(device->log, USBIP_LOG_VERBOSE, "%s: reset", device->name);
         usbip_device_reset(device);
         accept(urb);
