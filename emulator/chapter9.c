@@ -115,7 +115,8 @@ static bool get_descriptor(struct usbip_device *device, struct usbip_urb *urb)
         uint8_t bytes[USB_DT_DEVICE_SIZE];
         usbip_encode_device_descriptor(bytes, &device->descriptor);
         usbip_urb_complete_with(urb, bytes, sizeof bytes);
-    } else if (type == USB_DT_CONFIG && index == 0) {
+    } else if (type == USB_DT_CONFIG &&
+               (index == 0 || device->personality->ignores_configuration_index)) {
         get_configuration_descriptor(device, urb);
     } else if (type == USB_DT_DEVICE_QUALIFIER && high_speed) {
         get_qualifier(device, urb);
@@ -305,27 +306,37 @@ static bool standard_request(struct usbip_device *device, struct usbip_urb *urb)
     return true;
 }
 
-/* What a strict host controller would not even send. */
-static bool is_consistent(const struct usbip_urb *urb)
+/* What a strict host controller would not even send. Returns the status for it, or 0. */
+static int32_t check_control(const struct usbip_urb *urb)
 {
+    const struct usbip_personality *personality = urb->device->personality;
     const struct usbip_setup *setup = &urb->setup;
     bool in = urb->direction == USBIP_DIR_IN;
-    bool any_length = urb->device->personality->length_mismatch == USBIP_ACCEPT;
-    return (any_length || urb->length == setup->wLength) &&
-           (setup->wLength == 0 || in == ((setup->bmRequestType & USB_DIR_IN) != 0));
+    if (urb->length != setup->wLength && personality->length_mismatch != USBIP_ACCEPT)
+        return -USBIP_EINVAL;
+    if (setup->wLength != 0 && in != ((setup->bmRequestType & USB_DIR_IN) != 0))
+        return personality->direction_mismatch_status;
+    return 0;
+}
+
+static bool answers_with_nothing(const struct usbip_device *device, const struct usbip_setup *setup)
+{
+    return device->personality->answers_unknown_descriptor && setup->bmRequestType == USB_DIR_IN &&
+           setup->bRequest == USB_REQ_GET_DESCRIPTOR;
 }
 
 void usbip_device_control(struct usbip_device *device, struct usbip_urb *urb)
 {
     const struct usbip_setup *setup = &urb->setup;
-    if (!is_consistent(urb)) {
+    int32_t status = check_control(urb);
+    if (status != 0) {
         usbip_log(
             device->log, USBIP_LOG_ERROR,
             "%s: control URB %u has direction %s and length %u, its setup packet bmRequestType "
             "0x%02x and wLength %u; they must agree",
             device->name, urb->seqnum, urb->direction == USBIP_DIR_IN ? "IN" : "OUT", urb->length,
             setup->bmRequestType, setup->wLength);
-        usbip_urb_complete(urb, -USBIP_EINVAL, 0);
+        usbip_urb_complete(urb, status, 0);
         return;
     }
     if (setup->bmRequestType == PORT_RESET_REQUEST_TYPE && setup->bRequest == USB_REQ_SET_FEATURE &&
@@ -341,7 +352,9 @@ void usbip_device_control(struct usbip_device *device, struct usbip_urb *urb)
     const struct usbip_behaviour *behaviour = &device->behaviour;
     if (behaviour->ops->control && behaviour->ops->control(behaviour->context, urb))
         return;
-    if (standard)
+    if (standard && answers_with_nothing(device, setup))
+        usbip_urb_complete(urb, 0, 0);
+    else if (standard)
         usbip_urb_stall(urb);
     else
         device->function->type->control(device->function, urb);

@@ -308,14 +308,22 @@ uint8_t *usbip_urb_reserve(struct usbip_urb *urb, uint32_t size)
 struct usbip_in_fit usbip_urb_fit(const struct usbip_urb *urb, size_t available)
 {
     uint32_t packet_size = urb->device->endpoints[usbip_endpoint_index(urb->endpoint)].packet_size;
+    int32_t babble_status = urb->device->personality->babble_status;
     uint32_t rest = packet_size > 0 ? urb->length % packet_size : 0;
     if (available <= urb->length)
         return (struct usbip_in_fit){(uint32_t)available, (uint32_t)available, 0};
-    if (rest == 0)
+    if (rest == 0 || babble_status == 0)
         return (struct usbip_in_fit){urb->length, urb->length, 0};
     uint32_t whole = urb->length - rest;
     uint32_t lost = available - whole < packet_size ? (uint32_t)(available - whole) : packet_size;
-    return (struct usbip_in_fit){whole, whole + lost, urb->device->personality->babble_status};
+    return (struct usbip_in_fit){whole, whole + lost, babble_status};
+}
+
+static bool may_not_be_short(const struct usbip_urb *urb)
+{
+    enum usbip_short_not_ok where = urb->device->personality->short_not_ok;
+    return where == USBIP_SHORT_NOT_OK_EVERYWHERE ||
+           (where == USBIP_SHORT_NOT_OK_IN_DATA && urb->endpoint != 0);
 }
 
 void usbip_urb_complete(struct usbip_urb *urb, int32_t status, uint32_t actual_length)
@@ -323,8 +331,7 @@ void usbip_urb_complete(struct usbip_urb *urb, int32_t status, uint32_t actual_l
     struct usbip_device *device = urb->device;
     bool in = urb->direction == USBIP_DIR_IN;
     if (in && status == 0 && actual_length < urb->length &&
-        (urb->transfer_flags & USBIP_URB_SHORT_NOT_OK) &&
-        !(urb->endpoint == 0 && device->personality->control_ignores_short_not_ok))
+        (urb->transfer_flags & USBIP_URB_SHORT_NOT_OK) && may_not_be_short(urb))
         status = -USBIP_EREMOTEIO;
     if (status == -USBIP_EPIPE)
         device->counters.stalls++;
@@ -481,6 +488,9 @@ void usbip_device_release(struct usbip_device *device)
         break;
     case USBIP_LEAVE_ALONE:
         drop_urbs(device);
+        for (unsigned i = 0; i < ENDPOINT_COUNT; i++)
+            device->endpoints[i].halted = false;
+        device->function->type->purge(device->function);
         break;
     }
     device->session = NULL;

@@ -27,7 +27,14 @@ enum usbip_version_check { USBIP_VERSION_EXACT, USBIP_VERSION_OR_ZERO, USBIP_VER
 enum usbip_after_client {
     USBIP_POWER_CYCLE, /* as after power-on: not configured */
     USBIP_BUS_RESET,   /* reset, but its configuration set again */
-    USBIP_LEAVE_ALONE, /* as it was left, line coding, halts and waiting bytes included */
+    USBIP_LEAVE_ALONE, /* as it was left: only halts, and bytes that wait for a host, are gone */
+};
+
+/* Where SHORT_NOT_OK makes a short transfer an error. */
+enum usbip_short_not_ok {
+    USBIP_SHORT_NOT_OK_EVERYWHERE,
+    USBIP_SHORT_NOT_OK_IN_DATA, /* not on endpoint 0 */
+    USBIP_SHORT_NOT_OK_NOWHERE,
 };
 
 /* For a while after its client is gone a device may refuse imports, in phases one after another. */
@@ -63,8 +70,8 @@ struct usbip_personality {
 
     /* ---- When the client is gone ---- */
 
-    /* Linux resets the port, and the configuration survives that (observed). usbip-python flushes
-     * the endpoints when the next one attaches. usbipd-win cycles the port. */
+    /* Linux resets the port, and the configuration survives that (observed). usbipd-win cycles the
+     * port. Devices of the other two are objects that stay. */
     enum usbip_after_client after_client;
     /* Linux is busy with the reset for about half a second (observed); on Windows the device goes
      * through re-enumeration, and how long each phase lasts is a guess within 1 to 3 s. */
@@ -90,8 +97,15 @@ struct usbip_personality {
     /* On Linux a device whose memory was refused is in error (ST_DEV_ERR) until it is bound again;
      * here until it is plugged again. */
     bool long_transfer_breaks_device;
-    /* VBoxUSB has no code for babble and reports that the device does not respond. */
+    /* usbipd-win and jiegec/usbip tell isochronous transfers by number_of_packets alone, and read
+     * that many packet descriptors. */
+    bool packets_make_isochronous;
+    /* VBoxUSB has no code for babble and reports that the device does not respond. 0: what is too
+     * long goes into two transfers, as in usbip-python. */
     int32_t babble_status;
+    /* VBoxUSB allows short control transfers anyway; jiegec/usbip and usbip-python do not look at
+     * transfer_flags. */
+    enum usbip_short_not_ok short_not_ok;
     /* Of URBs whose endpoint goes away, or is aborted: VBoxUSB takes "cancelled" for a stall. */
     int32_t abort_status;
     /* usbcore wants an interval above 0, up to 255 at low and full speed (0: observed). */
@@ -106,8 +120,9 @@ struct usbip_personality {
     /* wLength other than transfer_buffer_length: usbcore refuses the URB, which ends the session;
      * the others carry it out with the smaller of the two. */
     enum usbip_reaction length_mismatch;
-    /* VBoxUSB allows short control transfers whatever SHORT_NOT_OK says. */
-    bool control_ignores_short_not_ok;
+    /* A direction other than that of bmRequestType: Linux and usbipd-win follow the former, and
+     * then it is the device that cannot. */
+    int32_t direction_mismatch_status;
     /* usbipd-win hands these two to VBoxUSB, and an error ends its session. jiegec/usbip and
      * usbip-python look neither at the configuration's value nor at the alternate setting. */
     enum usbip_reaction unknown_configuration;
@@ -117,6 +132,10 @@ struct usbip_personality {
     bool clears_halt_of_any_endpoint;
     /* Linux carries out the reset that a hub would; on Windows the device sees the request. */
     bool executes_port_reset;
+    /* jiegec/usbip and usbip-python have one configuration descriptor for every index. */
+    bool ignores_configuration_index;
+    /* jiegec/usbip answers for a descriptor that it does not know with none at all. */
+    bool answers_unknown_descriptor;
     /* usbipd-win takes remote wakeup from the configuration descriptor. */
     bool hides_remote_wakeup;
 

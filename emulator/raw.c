@@ -161,6 +161,7 @@ const struct usbip_function_type usbip_function_raw = {
     .control = control,
     .in = in,
     .out = out,
+    .purge = reset,
     .reset = reset,
     .send = send,
 };

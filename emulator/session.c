@@ -213,7 +213,8 @@ static int64_t payload_size(struct usbip_device_session *session, const struct u
     }
     int64_t size = in ? 0 : length;
     int32_t packets = header->cmd_submit.number_of_packets;
-    if (type == USB_ENDPOINT_XFER_ISOC) {
+    if (type == USB_ENDPOINT_XFER_ISOC ||
+        (personality->packets_make_isochronous && header->ep != 0 && packets > 0)) {
         if (packets < 0 || packets > USBIP_MAX_ISO_PACKETS)
             return reject_header(session, header, "number_of_packets is not 0 to 1024");
         size += (int64_t)packets * USBIP_ISO_PACKET_DESCRIPTOR_SIZE;
