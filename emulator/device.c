@@ -711,6 +711,10 @@ struct usbip_device *usbip_device_new(const struct usbip_device_options *options
         usbip_device_free(device);
         return NULL;
     }
+    if (device->personality->starts_configured) {
+        device->bConfigurationValue = device->configuration->descriptor.bConfigurationValue;
+        usbip_device_reset(device);
+    }
     if (behaviour->ops->start)
         behaviour->ops->start(behaviour->context, device);
     return device;

@@ -97,6 +97,8 @@ struct usbip_personality {
     /* On Linux a device whose memory was refused is in error (ST_DEV_ERR) until it is bound again;
      * here until it is plugged again. */
     bool long_transfer_breaks_device;
+    /* jiegec/usbip and usbip-python have their endpoints without SET_CONFIGURATION. */
+    bool starts_configured;
     /* usbipd-win and jiegec/usbip tell isochronous transfers by number_of_packets alone, and read
      * that many packet descriptors. */
     bool packets_make_isochronous;
