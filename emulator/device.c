@@ -151,13 +151,13 @@ static void miss_endpoint(struct usbip_device *device, const struct usbip_header
         refuse(device, header, personality->missing_endpoint_status);
 }
 
-/* Whether usbcore would take the URB; 0 and less for an interrupt endpoint is an error there. */
+/* Whether usbcore would take it for an interrupt endpoint. */
 static bool is_interval(const struct usbip_device *device, int32_t interval)
 {
     return interval > 0 && (device->speed == USBIP_SPEED_HIGH || interval <= UINT8_MAX);
 }
 
-/* URBs that end the connection of servers with more rules than one. Returns false then. */
+/* Some servers end the connection at such URBs. Returns false then. */
 static bool check_submit(struct usbip_device *device, const struct usbip_header *header, int type,
                          const struct usbip_setup *setup)
 {

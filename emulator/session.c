@@ -17,16 +17,17 @@ struct usbip_device_session {
     char peer[PEER_SIZE];
     bool awake; /* wake was called since output was last taken */
     bool over;
-    bool held_back;                              /* the device was refused room */
-    struct usbip_buffer input;                   /* the beginning of a PDU */
-    struct usbip_buffer output;                  /* being filled */
-    struct usbip_buffer taken;                   /* handed out by take_output */
-    struct usbip_buffer withheld;                /* RET_UNLINKs that wait for the next completion */
-    struct usbip_device *device;                 /* imported: the URB phase */
-    bool robbed;                                 /* another session has taken the device */
-    const struct usbip_personality *personality; /* of the server, then of the device */
+    bool held_back;              /* the device was refused room */
+    struct usbip_buffer input;   /* the beginning of a PDU */
+    struct usbip_buffer output;  /* being filled */
+    struct usbip_buffer taken;   /* handed out by take_output */
+    struct usbip_device *device; /* imported: the URB phase */
     uint32_t devid;
     struct usbip_header header; /* of the PDU whose size was asked for last */
+
+    const struct usbip_personality *personality; /* of the server, then of the device */
+    bool robbed;                                 /* another session has taken the device */
+    struct usbip_buffer withheld;                /* RET_UNLINKs that wait for the next completion */
 };
 
 static void wake(struct usbip_device_session *session)
