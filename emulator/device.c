@@ -157,17 +157,24 @@ static bool is_interval(const struct usbip_device *device, int32_t interval)
     return interval > 0 && (device->speed == USBIP_SPEED_HIGH || interval <= UINT8_MAX);
 }
 
+static uint16_t wLength_of(const struct usbip_header *header)
+{
+    struct usbip_setup setup;
+    usbip_decode_setup(header->cmd_submit.setup, &setup);
+    return setup.wLength;
+}
+
 /* Some servers end the connection at such URBs. Returns false then. */
-static bool check_submit(struct usbip_device *device, const struct usbip_header *header, int type,
-                         const struct usbip_setup *setup)
+static bool check_submit(struct usbip_device *device, const struct usbip_header *header,
+                         const struct endpoint *endpoint)
 {
     const struct usbip_personality *personality = device->personality;
     const char *why = NULL;
-    if (type == USB_ENDPOINT_XFER_INT && personality->closes_on_bad_interval &&
+    if (endpoint->type == USB_ENDPOINT_XFER_INT && personality->closes_on_bad_interval &&
         !is_interval(device, header->cmd_submit.interval))
         why = "interrupt transfer with an impossible interval";
     else if (header->ep == 0 && personality->length_mismatch == USBIP_CLOSE &&
-             header->cmd_submit.transfer_buffer_length != setup->wLength)
+             header->cmd_submit.transfer_buffer_length != wLength_of(header))
         why = "control transfer whose transfer_buffer_length is not wLength";
     else if (personality->closes_on_duplicate_seqnum && find_urb(device, header->seqnum))
         why = "seqnum of a URB that waits";
@@ -181,17 +188,18 @@ void usbip_device_submit(struct usbip_device *device, const struct usbip_header 
 {
     bool in = header->direction == USBIP_DIR_IN;
     uint8_t address = (uint8_t)(header->ep | (in && header->ep ? USB_DIR_IN : 0));
-    int type = usbip_device_target_type(device, header);
     device->counters.urbs++;
-    if (type < 0) {
+
+    const struct endpoint *endpoint = NULL;
+    if (header->ep < ENDPOINT_COUNT / 2)
+        endpoint = &device->endpoints[usbip_endpoint_index(address)];
+    if (!endpoint || (header->ep != 0 && !endpoint->exists)) {
         miss_endpoint(device, header);
         return;
     }
-    struct usbip_setup setup;
-    usbip_decode_setup(header->cmd_submit.setup, &setup);
-    if (!check_submit(device, header, type, &setup))
+    if (!check_submit(device, header, endpoint))
         return;
-    if (type == USB_ENDPOINT_XFER_ISOC) {
+    if (endpoint->type == USB_ENDPOINT_XFER_ISOC) {
         /* The reply to one with packets would have to describe each of them. */
         struct usbip_header without_packets = *header;
         without_packets.cmd_submit.number_of_packets = 0;
@@ -201,7 +209,7 @@ void usbip_device_submit(struct usbip_device *device, const struct usbip_header 
         refuse(device, &without_packets, -USBIP_EINVAL);
         return;
     }
-    if (device->endpoints[usbip_endpoint_index(address)].halted) {
+    if (endpoint->halted) {
         refuse(device, header, -USBIP_EPIPE);
         return;
     }
@@ -224,10 +232,10 @@ void usbip_device_submit(struct usbip_device *device, const struct usbip_header 
     urb->length = header->cmd_submit.transfer_buffer_length;
     urb->transfer_flags = header->cmd_submit.transfer_flags;
     urb->number_of_packets = header->cmd_submit.number_of_packets;
-    urb->setup = setup;
+    usbip_decode_setup(header->cmd_submit.setup, &urb->setup);
     if (header->ep == 0 && device->personality->length_mismatch == USBIP_ACCEPT &&
-        urb->length > setup.wLength)
-        urb->length = setup.wLength;
+        urb->length > urb->setup.wLength)
+        urb->length = urb->setup.wLength;
     urb->data = in ? NULL : data;
     enqueue(device, urb);
     if (!in && urb->length > 0)

@@ -200,7 +200,8 @@ static int64_t payload_size(struct usbip_device_session *session, const struct u
         return reject_header(session, header, "direction is neither 0 (OUT) nor 1 (IN)");
     const struct usbip_personality *personality = session->personality;
     bool in = header->direction == USBIP_DIR_IN;
-    int type = usbip_device_target_type(session->device, header);
+    int type = header->ep == 0 ? USB_ENDPOINT_XFER_CONTROL
+                               : usbip_device_target_type(session->device, header);
     if (type < 0 && personality->missing_endpoint == USBIP_IGNORE)
         return 0; /* what follows is taken for the next header */
     uint32_t length = header->cmd_submit.transfer_buffer_length;
