@@ -31,7 +31,7 @@ void usbip_bus_free(struct usbip_bus *bus)
     for (unsigned i = 0; i < bus->count; i++)
         usbip_device_free(bus->devices[i]);
     free(bus->devices);
-    *bus = (struct usbip_bus){.log = bus->log};
+    *bus = (struct usbip_bus){.log = bus->log, .personality = bus->personality};
 }
 
 struct usbip_device *usbip_bus_find(const struct usbip_bus *bus, const char *busid)

@@ -11,6 +11,7 @@ struct usbip_bus {
     unsigned count;
     unsigned capacity;
     struct usbip_log log;
+    const struct usbip_personality *personality; /* of the server; NULL: strict */
 };
 
 /* Takes the device over and gives it the next busid. Returns 0, or -1 at the limit or out of

@@ -132,6 +132,11 @@ static void reset(struct usbip_function *function)
     acm->notify = acm->serial.modem != 0;
 }
 
+static void purge(struct usbip_function *function)
+{
+    usbip_serial_purge(&cdc_acm_of(function)->serial);
+}
+
 static struct usbip_function *create(struct usbip_device *device,
                                      const struct usbip_function_options *options,
                                      char error_text[256])
@@ -324,6 +329,7 @@ const struct usbip_function_type usbip_function_cdc_acm = {
     .control = control,
     .in = in,
     .out = out,
+    .purge = purge,
     .reset = reset,
     .write = write_bytes,
     .write_room = write_room,

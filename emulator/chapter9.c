@@ -2,15 +2,28 @@
 #include <string.h>
 
 #include "emulator/device_internal.h"
+#include "emulator/session.h"
 
 /* Port reset as hosts send it to a hub; Linux's server carries it out on the device. */
 enum { PORT_RESET_REQUEST_TYPE = 0x23, PORT_FEATURE_RESET = 4 };
 
 enum { FULL_SPEED_BULK_PACKET_SIZE = 64 };
+enum { CONFIG_ATTRIBUTES = 7 }; /* offset of bmAttributes, table 9-10 */
 
 static void accept(struct usbip_urb *urb)
 {
     usbip_urb_complete(urb, 0, urb->length);
+}
+
+/* To a request that cannot be carried out. */
+static void react(struct usbip_urb *urb, enum usbip_reaction reaction, const char *why)
+{
+    if (reaction == USBIP_CLOSE)
+        usbip_device_session_disconnect(urb->device->session, why);
+    else if (reaction == USBIP_ACCEPT)
+        accept(urb);
+    else
+        usbip_urb_stall(urb);
 }
 
 static bool interface_exists(const struct usbip_device *device, uint16_t wIndex)
@@ -81,6 +94,15 @@ static void get_other_speed(const struct usbip_device *device, struct usbip_urb 
     usbip_urb_complete_with(urb, bytes, size);
 }
 
+static void get_configuration_descriptor(const struct usbip_device *device, struct usbip_urb *urb)
+{
+    uint8_t bytes[USBIP_MAX_CONFIGURATION_SIZE];
+    memcpy(bytes, device->configuration_bytes, device->configuration_size);
+    if (device->personality->hides_remote_wakeup)
+        bytes[CONFIG_ATTRIBUTES] &= (uint8_t)~USB_CONFIG_ATT_WAKEUP;
+    usbip_urb_complete_with(urb, bytes, device->configuration_size);
+}
+
 /* Returns false for a descriptor that is not the device's own. */
 static bool get_descriptor(struct usbip_device *device, struct usbip_urb *urb)
 {
@@ -93,8 +115,9 @@ static bool get_descriptor(struct usbip_device *device, struct usbip_urb *urb)
         uint8_t bytes[USB_DT_DEVICE_SIZE];
         usbip_encode_device_descriptor(bytes, &device->descriptor);
         usbip_urb_complete_with(urb, bytes, sizeof bytes);
-    } else if (type == USB_DT_CONFIG && index == 0) {
-        usbip_urb_complete_with(urb, device->configuration_bytes, device->configuration_size);
+    } else if (type == USB_DT_CONFIG &&
+               (index == 0 || device->personality->ignores_configuration_index)) {
+        get_configuration_descriptor(device, urb);
     } else if (type == USB_DT_DEVICE_QUALIFIER && high_speed) {
         get_qualifier(device, urb);
     } else if (type == USB_DT_OTHER_SPEED_CONFIG && high_speed && index == 0) {
@@ -157,7 +180,7 @@ static void set_configuration(struct usbip_device *device, struct usbip_urb *urb
 {
     uint16_t value = urb->setup.wValue;
     if (value != 0 && value != device->configuration->descriptor.bConfigurationValue) {
-        usbip_urb_stall(urb);
+        react(urb, device->personality->unknown_configuration, "no such configuration");
         return;
     }
     apply_configuration(device, (uint8_t)value);
@@ -171,7 +194,7 @@ static void set_interface(struct usbip_device *device, struct usbip_urb *urb)
     if (interface_exists(device, number) && alternate <= UINT8_MAX)
         setting = usbip_find_altsetting(device->configuration, (uint8_t)number, (uint8_t)alternate);
     if (!setting) {
-        usbip_urb_stall(urb);
+        react(urb, device->personality->unknown_altsetting, "no such alternate setting");
         return;
     }
     shut_down_settings(device, number);
@@ -223,13 +246,15 @@ static void change_feature(struct usbip_device *device, struct usbip_urb *urb, b
 {
     const struct usbip_setup *setup = &urb->setup;
     uint8_t recipient = setup->bmRequestType & USB_RECIP_MASK;
-    if (recipient == USB_RECIP_ENDPOINT && setup->wValue == USB_ENDPOINT_HALT &&
-        endpoint_exists(device, setup->wIndex)) {
+    bool halt = recipient == USB_RECIP_ENDPOINT && setup->wValue == USB_ENDPOINT_HALT;
+    if (halt && endpoint_exists(device, setup->wIndex)) {
         uint8_t endpoint = (uint8_t)setup->wIndex;
         if (set)
             usbip_device_halt(device, endpoint);
         else
             usbip_device_clear_halt(device, endpoint);
+        accept(urb);
+    } else if (halt && !set && device->personality->clears_halt_of_any_endpoint) {
         accept(urb);
     } else if (recipient == USB_RECIP_DEVICE && setup->wValue == USB_DEVICE_REMOTE_WAKEUP &&
                (device->configuration->descriptor.bmAttributes & USB_CONFIG_ATT_WAKEUP)) {
@@ -281,30 +306,41 @@ static bool standard_request(struct usbip_device *device, struct usbip_urb *urb)
     return true;
 }
 
-/* What a strict host controller would not even send. */
-static bool is_consistent(const struct usbip_urb *urb)
+/* What a strict host controller would not even send. Returns the status for it, or 0. */
+static int32_t check_control(const struct usbip_urb *urb)
 {
+    const struct usbip_personality *personality = urb->device->personality;
     const struct usbip_setup *setup = &urb->setup;
     bool in = urb->direction == USBIP_DIR_IN;
-    return urb->length == setup->wLength &&
-           (setup->wLength == 0 || in == ((setup->bmRequestType & USB_DIR_IN) != 0));
+    if (urb->length != setup->wLength && personality->length_mismatch != USBIP_ACCEPT)
+        return -USBIP_EINVAL;
+    if (setup->wLength != 0 && in != ((setup->bmRequestType & USB_DIR_IN) != 0))
+        return personality->direction_mismatch_status;
+    return 0;
+}
+
+static bool answers_with_nothing(const struct usbip_device *device, const struct usbip_setup *setup)
+{
+    return device->personality->answers_unknown_descriptor && setup->bmRequestType == USB_DIR_IN &&
+           setup->bRequest == USB_REQ_GET_DESCRIPTOR;
 }
 
 void usbip_device_control(struct usbip_device *device, struct usbip_urb *urb)
 {
     const struct usbip_setup *setup = &urb->setup;
-    if (!is_consistent(urb)) {
+    int32_t status = check_control(urb);
+    if (status != 0) {
         usbip_log(
             device->log, USBIP_LOG_ERROR,
             "%s: control URB %u has direction %s and length %u, its setup packet bmRequestType "
             "0x%02x and wLength %u; they must agree",
             device->name, urb->seqnum, urb->direction == USBIP_DIR_IN ? "IN" : "OUT", urb->length,
             setup->bmRequestType, setup->wLength);
-        usbip_urb_complete(urb, -USBIP_EINVAL, 0);
+        usbip_urb_complete(urb, status, 0);
         return;
     }
     if (setup->bmRequestType == PORT_RESET_REQUEST_TYPE && setup->bRequest == USB_REQ_SET_FEATURE &&
-        setup->wValue == PORT_FEATURE_RESET) {
+        setup->wValue == PORT_FEATURE_RESET && device->personality->executes_port_reset) {
         usbip_log(device->log, USBIP_LOG_VERBOSE, "%s: reset", device->name);
         usbip_device_reset(device);
         accept(urb);
@@ -316,7 +352,9 @@ void usbip_device_control(struct usbip_device *device, struct usbip_urb *urb)
     const struct usbip_behaviour *behaviour = &device->behaviour;
     if (behaviour->ops->control && behaviour->ops->control(behaviour->context, urb))
         return;
-    if (standard)
+    if (standard && answers_with_nothing(device, setup))
+        usbip_urb_complete(urb, 0, 0);
+    else if (standard)
         usbip_urb_stall(urb);
     else
         device->function->type->control(device->function, urb);

@@ -58,6 +58,18 @@ static void retire(struct usbip_device *device, struct usbip_urb *urb)
     device->free_urbs = urb;
 }
 
+/* The URB that waits with this seqnum and has not been unlinked, or NULL. */
+static struct usbip_urb *find_urb(const struct usbip_device *device, uint32_t seqnum)
+{
+    for (unsigned i = 0; i < ENDPOINT_COUNT; i++) {
+        for (struct usbip_urb *urb = device->endpoints[i].first; urb; urb = urb->next) {
+            if (urb->seqnum == seqnum && !urb->unlinked)
+                return urb;
+        }
+    }
+    return NULL;
+}
+
 static void run_control(struct usbip_device *device)
 {
     if (device->running_control)
@@ -71,6 +83,15 @@ static void run_control(struct usbip_device *device)
     device->running_control = false;
 }
 
+static void poke_in(struct usbip_device *device, uint8_t endpoint)
+{
+    struct usbip_urb *urb;
+    device->function->type->in(device->function, endpoint);
+    while (device->personality->ends_idle_in &&
+           (urb = usbip_device_next_urb(device, endpoint)) != NULL)
+        usbip_urb_complete(urb, 0, 0);
+}
+
 /* Lets the function work on an endpoint. */
 static void poke(struct usbip_device *device, uint8_t endpoint)
 {
@@ -80,7 +101,7 @@ static void poke(struct usbip_device *device, uint8_t endpoint)
     if (usbip_endpoint_index(endpoint) == 0)
         run_control(device);
     else if (endpoint & USB_DIR_IN)
-        type->in(device->function, endpoint);
+        poke_in(device, endpoint);
     else
         type->out(device->function, endpoint);
 }
@@ -109,9 +130,57 @@ static void refuse(struct usbip_device *device, const struct usbip_header *heade
     struct usbip_urb urb = {
         .device = device,
         .seqnum = header->seqnum,
+        .devid = header->devid,
+        .ep = header->ep,
+        .direction = (enum usbip_direction)header->direction,
         .number_of_packets = header->cmd_submit.number_of_packets,
     };
     usbip_device_session_complete(device->session, &urb, status, 0, 0);
+}
+
+static void miss_endpoint(struct usbip_device *device, const struct usbip_header *header)
+{
+    const struct usbip_personality *personality = device->personality;
+    usbip_log(device->log, USBIP_LOG_ERROR, "%s: URB %u for endpoint %u %s, which does not exist%s",
+              device->name, header->seqnum, header->ep,
+              header->direction == USBIP_DIR_IN ? "IN" : "OUT",
+              device->bConfigurationValue ? "" : " before SET_CONFIGURATION");
+    if (personality->missing_endpoint == USBIP_CLOSE)
+        usbip_device_session_disconnect(device->session, "no such endpoint");
+    else if (personality->missing_endpoint != USBIP_IGNORE)
+        refuse(device, header, personality->missing_endpoint_status);
+}
+
+/* Whether usbcore would take it for an interrupt endpoint. */
+static bool is_interval(const struct usbip_device *device, int32_t interval)
+{
+    return interval > 0 && (device->speed == USBIP_SPEED_HIGH || interval <= UINT8_MAX);
+}
+
+static uint16_t wLength_of(const struct usbip_header *header)
+{
+    struct usbip_setup setup;
+    usbip_decode_setup(header->cmd_submit.setup, &setup);
+    return setup.wLength;
+}
+
+/* Some servers end the connection at such URBs. Returns false then. */
+static bool check_submit(struct usbip_device *device, const struct usbip_header *header,
+                         const struct endpoint *endpoint)
+{
+    const struct usbip_personality *personality = device->personality;
+    const char *why = NULL;
+    if (endpoint->type == USB_ENDPOINT_XFER_INT && personality->closes_on_bad_interval &&
+        !is_interval(device, header->cmd_submit.interval))
+        why = "interrupt transfer with an impossible interval";
+    else if (header->ep == 0 && personality->length_mismatch == USBIP_CLOSE &&
+             header->cmd_submit.transfer_buffer_length != wLength_of(header))
+        why = "control transfer whose transfer_buffer_length is not wLength";
+    else if (personality->closes_on_duplicate_seqnum && find_urb(device, header->seqnum))
+        why = "seqnum of a URB that waits";
+    if (why)
+        usbip_device_session_disconnect(device->session, why);
+    return !why;
 }
 
 void usbip_device_submit(struct usbip_device *device, const struct usbip_header *header,
@@ -125,13 +194,11 @@ void usbip_device_submit(struct usbip_device *device, const struct usbip_header 
     if (header->ep < ENDPOINT_COUNT / 2)
         endpoint = &device->endpoints[usbip_endpoint_index(address)];
     if (!endpoint || (header->ep != 0 && !endpoint->exists)) {
-        usbip_log(device->log, USBIP_LOG_ERROR,
-                  "%s: URB %u for endpoint %u %s, which does not exist%s", device->name,
-                  header->seqnum, header->ep, in ? "IN" : "OUT",
-                  device->bConfigurationValue ? "" : " before SET_CONFIGURATION");
-        refuse(device, header, -USBIP_ENOENT);
+        miss_endpoint(device, header);
         return;
     }
+    if (!check_submit(device, header, endpoint))
+        return;
     if (endpoint->type == USB_ENDPOINT_XFER_ISOC) {
         /* The reply to one with packets would have to describe each of them. */
         struct usbip_header without_packets = *header;
@@ -158,12 +225,17 @@ void usbip_device_submit(struct usbip_device *device, const struct usbip_header 
     }
     urb->device = device;
     urb->seqnum = header->seqnum;
+    urb->devid = header->devid;
+    urb->ep = header->ep;
     urb->endpoint = address;
     urb->direction = in ? USBIP_DIR_IN : USBIP_DIR_OUT;
     urb->length = header->cmd_submit.transfer_buffer_length;
     urb->transfer_flags = header->cmd_submit.transfer_flags;
     urb->number_of_packets = header->cmd_submit.number_of_packets;
     usbip_decode_setup(header->cmd_submit.setup, &urb->setup);
+    if (header->ep == 0 && device->personality->length_mismatch == USBIP_ACCEPT &&
+        urb->length > urb->setup.wLength)
+        urb->length = urb->setup.wLength;
     urb->data = in ? NULL : data;
     enqueue(device, urb);
     if (!in && urb->length > 0)
@@ -175,21 +247,45 @@ void usbip_device_submit(struct usbip_device *device, const struct usbip_header 
     }
 }
 
+/* What waits on an endpoint ends with this status. */
+static void end_urbs(struct endpoint *queue, int32_t status)
+{
+    while (queue->first)
+        usbip_urb_complete(queue->first, status, queue->first->consumed);
+}
+
+/* The URB stays, until there have been as many unlinks as URBs wait on its endpoint. */
+static void unlink_lazily(struct usbip_device *device, struct usbip_urb *victim)
+{
+    struct endpoint *queue = &device->endpoints[usbip_endpoint_index(victim->endpoint)];
+    unsigned waiting = 0;
+    victim->unlinked = true;
+    /* Endpoint 0 cannot be aborted. */
+    if (usbip_endpoint_index(victim->endpoint) == 0)
+        return;
+    for (const struct usbip_urb *urb = queue->first; urb; urb = urb->next)
+        waiting++;
+    if (++queue->unlinks < waiting)
+        return;
+    queue->unlinks = 0;
+    end_urbs(queue, device->personality->abort_status);
+}
+
 bool usbip_device_unlink(struct usbip_device *device, uint32_t seqnum)
 {
-    for (unsigned i = 0; i < ENDPOINT_COUNT; i++) {
-        for (struct usbip_urb *urb = device->endpoints[i].first; urb; urb = urb->next) {
-            if (urb->seqnum != seqnum)
-                continue;
-            bool was_control = urb == device->control;
-            device->counters.unlinks++;
-            retire(device, urb);
-            if (was_control)
-                run_control(device);
-            return true;
-        }
+    struct usbip_urb *urb = find_urb(device, seqnum);
+    if (!urb)
+        return false;
+    device->counters.unlinks++;
+    if (device->personality->unlinks_lazily) {
+        unlink_lazily(device, urb);
+        return true;
     }
-    return false;
+    bool was_control = urb == device->control;
+    retire(device, urb);
+    if (was_control)
+        run_control(device);
+    return true;
 }
 
 void usbip_device_resume(struct usbip_device *device)
@@ -220,14 +316,22 @@ uint8_t *usbip_urb_reserve(struct usbip_urb *urb, uint32_t size)
 struct usbip_in_fit usbip_urb_fit(const struct usbip_urb *urb, size_t available)
 {
     uint32_t packet_size = urb->device->endpoints[usbip_endpoint_index(urb->endpoint)].packet_size;
+    int32_t babble_status = urb->device->personality->babble_status;
     uint32_t rest = packet_size > 0 ? urb->length % packet_size : 0;
     if (available <= urb->length)
         return (struct usbip_in_fit){(uint32_t)available, (uint32_t)available, 0};
-    if (rest == 0)
+    if (rest == 0 || babble_status == 0)
         return (struct usbip_in_fit){urb->length, urb->length, 0};
     uint32_t whole = urb->length - rest;
     uint32_t lost = available - whole < packet_size ? (uint32_t)(available - whole) : packet_size;
-    return (struct usbip_in_fit){whole, whole + lost, -USBIP_EOVERFLOW};
+    return (struct usbip_in_fit){whole, whole + lost, babble_status};
+}
+
+static bool may_not_be_short(const struct usbip_urb *urb)
+{
+    enum usbip_short_not_ok where = urb->device->personality->short_not_ok;
+    return where == USBIP_SHORT_NOT_OK_EVERYWHERE ||
+           (where == USBIP_SHORT_NOT_OK_IN_DATA && urb->endpoint != 0);
 }
 
 void usbip_urb_complete(struct usbip_urb *urb, int32_t status, uint32_t actual_length)
@@ -235,7 +339,7 @@ void usbip_urb_complete(struct usbip_urb *urb, int32_t status, uint32_t actual_l
     struct usbip_device *device = urb->device;
     bool in = urb->direction == USBIP_DIR_IN;
     if (in && status == 0 && actual_length < urb->length &&
-        (urb->transfer_flags & USBIP_URB_SHORT_NOT_OK))
+        (urb->transfer_flags & USBIP_URB_SHORT_NOT_OK) && may_not_be_short(urb))
         status = -USBIP_EREMOTEIO;
     if (status == -USBIP_EPIPE)
         device->counters.stalls++;
@@ -243,8 +347,9 @@ void usbip_urb_complete(struct usbip_urb *urb, int32_t status, uint32_t actual_l
         device->counters.bytes_in += actual_length;
     else
         device->counters.bytes_out += actual_length;
-    usbip_device_session_complete(device->session, urb, status, actual_length,
-                                  in ? actual_length : 0);
+    if (!urb->unlinked)
+        usbip_device_session_complete(device->session, urb, status, actual_length,
+                                      in ? actual_length : 0);
     bool was_control = urb == device->control;
     retire(device, urb);
     if (was_control)
@@ -289,8 +394,7 @@ void usbip_device_halt(struct usbip_device *device, uint8_t endpoint)
     if (!queue->exists)
         return;
     queue->halted = true;
-    while (queue->first)
-        usbip_urb_complete(queue->first, -USBIP_EPIPE, queue->first->consumed);
+    end_urbs(queue, -USBIP_EPIPE);
 }
 
 void usbip_device_clear_halt(struct usbip_device *device, uint8_t endpoint)
@@ -305,20 +409,26 @@ void usbip_device_shut_down_endpoints(struct usbip_device *device, const uint8_t
         struct endpoint *queue = &device->endpoints[usbip_endpoint_index(endpoints[i])];
         queue->halted = false;
         queue->exists = false;
-        while (queue->first)
-            usbip_urb_complete(queue->first, -USBIP_ESHUTDOWN, queue->first->consumed);
+        end_urbs(queue, device->personality->abort_status);
     }
 }
 
 /* ---- Life ---- */
 
-/* Drops all URBs without a word; what the host has set is forgotten. */
-static void forget_host(struct usbip_device *device)
+/* Without a word to the host. */
+static void drop_urbs(struct usbip_device *device)
 {
     for (unsigned i = 0; i < ENDPOINT_COUNT; i++) {
         while (device->endpoints[i].first)
             retire(device, device->endpoints[i].first);
+        device->endpoints[i].unlinks = 0;
     }
+}
+
+/* What the host has set is forgotten too. */
+static void forget_host(struct usbip_device *device)
+{
+    drop_urbs(device);
     while (device->free_urbs) {
         struct usbip_urb *urb = device->free_urbs;
         device->free_urbs = urb->next;
@@ -330,23 +440,84 @@ static void forget_host(struct usbip_device *device)
     device->remote_wakeup = false;
 }
 
-bool usbip_device_claim(struct usbip_device *device, struct usbip_device_session *session)
+/* The phase begins, if there is one. */
+static void settle(struct usbip_device *device, const struct usbip_settling *phase)
 {
-    if (device->session)
-        return false;
+    const struct usbip_settling *end = device->personality->settling + USBIP_MAX_SETTLING;
+    device->settling = NULL;
+    if (phase == end || phase->ms == 0)
+        return;
+    uint64_t due_us = device->scheduler->now_us + phase->ms * UINT64_C(1000);
+    /* Out of memory: then it is over at once. */
+    if (usbip_timer_arm(device->scheduler, &device->settling_timer, due_us) == 0)
+        device->settling = phase;
+}
+
+static void on_phase_over(struct usbip_timer *timer)
+{
+    struct usbip_device *device = timer->user;
+    settle(device, device->settling + 1);
+}
+
+/* How an import ends now. */
+static uint32_t import_status(const struct usbip_device *device)
+{
+    return device->session    ? device->personality->busy_status
+           : device->broken   ? USBIP_ST_DEV_ERR
+           : device->settling ? device->settling->status
+                              : USBIP_ST_OK;
+}
+
+uint32_t usbip_device_claim(struct usbip_device *device, struct usbip_device_session *session)
+{
+    uint32_t status = import_status(device);
+    if (status != USBIP_ST_OK)
+        return status;
+    if (device->session) {
+        usbip_device_session_lose_device(device->session);
+        usbip_device_release(device);
+    }
     device->session = session;
     if (device->behaviour.ops->attach)
         device->behaviour.ops->attach(device->behaviour.context);
-    return true;
+    return USBIP_ST_OK;
 }
 
 void usbip_device_release(struct usbip_device *device)
 {
-    forget_host(device);
-    device->function->type->reset(device->function);
+    switch (device->personality->after_client) {
+    case USBIP_POWER_CYCLE:
+        forget_host(device);
+        device->function->type->reset(device->function);
+        break;
+    case USBIP_BUS_RESET:
+        drop_urbs(device);
+        usbip_device_reset(device);
+        break;
+    case USBIP_LEAVE_ALONE:
+        drop_urbs(device);
+        for (unsigned i = 0; i < ENDPOINT_COUNT; i++)
+            device->endpoints[i].halted = false;
+        device->function->type->purge(device->function);
+        break;
+    }
     device->session = NULL;
     if (device->behaviour.ops->detach)
         device->behaviour.ops->detach(device->behaviour.context);
+    settle(device, device->personality->settling);
+}
+
+bool usbip_device_is_listed(const struct usbip_device *device)
+{
+    uint32_t status = import_status(device);
+    bool attached = device->session || status == USBIP_ST_DEV_BUSY;
+    return device->plugged && status != USBIP_ST_NODEV &&
+           (!attached || device->personality->lists_attached);
+}
+
+void usbip_device_break(struct usbip_device *device)
+{
+    device->broken = true;
 }
 
 bool usbip_device_is_claimed(const struct usbip_device *device)
@@ -368,6 +539,7 @@ void usbip_device_plug(struct usbip_device *device)
     if (device->plugged)
         return;
     device->plugged = true;
+    device->broken = false;
     usbip_log(device->log, USBIP_LOG_INFO, "%s: plugged in", device->name);
 }
 
@@ -540,10 +712,16 @@ struct usbip_device *usbip_device_new(const struct usbip_device_options *options
     device->plugged = true;
     device->behaviour = *behaviour;
     device->scheduler = scheduler;
+    device->settling_timer = (struct usbip_timer){.fired = on_phase_over, .user = device};
+    device->personality = options->personality ? options->personality : &usbip_personality_strict;
     device->log = log;
     if (!build(device, options, type, error_text)) {
         usbip_device_free(device);
         return NULL;
+    }
+    if (device->personality->starts_configured) {
+        device->bConfigurationValue = device->configuration->descriptor.bConfigurationValue;
+        usbip_device_reset(device);
     }
     if (behaviour->ops->start)
         behaviour->ops->start(behaviour->context, device);
@@ -556,6 +734,7 @@ void usbip_device_free(struct usbip_device *device)
         return;
     if (device->function)
         device->function->type->destroy(device->function);
+    usbip_timer_cancel(device->scheduler, &device->settling_timer);
     forget_host(device);
     for (unsigned i = 0; i < USBIP_MAX_STRINGS; i++)
         free(device->strings[i]);
@@ -586,6 +765,8 @@ unsigned usbip_device_interfaces(const struct usbip_device *device,
                                  struct usbip_interface_record *interfaces, unsigned max)
 {
     unsigned count = 0;
+    if (device->personality->hides_interfaces_until_configured && !device->bConfigurationValue)
+        return 0;
     for (unsigned i = 0; i < device->configuration->altsetting_count && count < max; i++) {
         const struct usbip_interface_descriptor *d =
             &device->configuration->altsettings[i].descriptor;
@@ -604,6 +785,14 @@ int usbip_device_endpoint_type(const struct usbip_device *device, uint8_t endpoi
                                              : -1;
 }
 
+int usbip_device_target_type(const struct usbip_device *device, const struct usbip_header *header)
+{
+    if (header->ep >= ENDPOINT_COUNT / 2)
+        return -1;
+    bool in = header->direction == USBIP_DIR_IN;
+    return usbip_device_endpoint_type(device, (uint8_t)(header->ep | (in ? USB_DIR_IN : 0u)));
+}
+
 const struct usbip_configuration *usbip_device_configuration(const struct usbip_device *device)
 {
     return device->configuration;
@@ -617,6 +806,11 @@ struct usbip_function *usbip_device_function(const struct usbip_device *device)
 const struct usbip_behaviour *usbip_device_behaviour(const struct usbip_device *device)
 {
     return &device->behaviour;
+}
+
+const struct usbip_personality *usbip_device_personality(const struct usbip_device *device)
+{
+    return device->personality;
 }
 
 struct usbip_scheduler *usbip_device_scheduler(const struct usbip_device *device)

@@ -19,6 +19,7 @@
 #include "emulator/behaviour.h"
 #include "emulator/function.h"
 #include "emulator/log.h"
+#include "emulator/personality.h"
 #include "emulator/scheduler.h"
 #include "protocol/configuration.h"
 #include "protocol/usbip.h"
@@ -40,7 +41,8 @@ struct usbip_device_options {
     /* With wTotalLength bytes. NULL: the function describes itself. */
     const uint8_t *configuration;
     size_t configuration_size;
-    struct usbip_function_options function; /* endpoints and such, for functions that ask */
+    struct usbip_function_options function;      /* endpoints and such, for functions that ask */
+    const struct usbip_personality *personality; /* NULL: strict */
 };
 
 /*
@@ -51,9 +53,11 @@ struct usbip_urb {
     struct usbip_device *device;
     struct usbip_urb *next, *previous; /* on the endpoint */
     uint32_t seqnum;
-    uint8_t endpoint; /* bEndpointAddress; 0 for control */
+    uint32_t devid, ep; /* of the CMD_SUBMIT */
+    uint8_t endpoint;   /* bEndpointAddress; 0 for control */
+    bool unlinked;      /* lazily: it goes on, and its completion is not told */
     enum usbip_direction direction;
-    uint32_t length; /* transfer_buffer_length */
+    uint32_t length; /* transfer_buffer_length; at most wLength when that may differ */
     uint32_t transfer_flags;
     int32_t number_of_packets;
     struct usbip_setup setup; /* endpoint 0 */
@@ -80,11 +84,18 @@ void usbip_device_free(struct usbip_device *device);
 
 /* ---- For the session ---- */
 
-/* One importer at a time. Returns false when the device is claimed already. */
-bool usbip_device_claim(struct usbip_device *device, struct usbip_device_session *session);
-/* Back to the state after power-on: unconfigured, nothing halted, no URB waiting. */
+/*
+ * One importer at a time: returns USBIP_ST_OK, or with what status the import is refused. A
+ * personality may take the device from the session that has it.
+ */
+uint32_t usbip_device_claim(struct usbip_device *device, struct usbip_device_session *session);
+/* No URB waits any more; what else becomes of it is the personality's. */
 void usbip_device_release(struct usbip_device *device);
 bool usbip_device_is_claimed(const struct usbip_device *device);
+/* Whether OP_REP_DEVLIST has it. */
+bool usbip_device_is_listed(const struct usbip_device *device);
+/* Imports are refused with USBIP_ST_DEV_ERR until the device is plugged again. */
+void usbip_device_break(struct usbip_device *device);
 
 /*
  * One CMD_SUBMIT. data holds `length` bytes for OUT, valid during the call. The completion comes
@@ -95,8 +106,13 @@ void usbip_device_submit(struct usbip_device *device, const struct usbip_header 
 
 /* Transfer type (USB_ENDPOINT_XFER_…) of an endpoint that exists now, or -1. */
 int usbip_device_endpoint_type(const struct usbip_device *device, uint8_t endpoint);
+/* The same for the endpoint that a CMD_SUBMIT names. */
+int usbip_device_target_type(const struct usbip_device *device, const struct usbip_header *header);
 
-/* Takes a waiting URB back without completion. Returns false when none has this seqnum. */
+/*
+ * Takes a waiting URB back without completion. Returns false when none has this seqnum. With lazy
+ * unlinks it only loses its completion, and others on its endpoint may be completed instead.
+ */
 bool usbip_device_unlink(struct usbip_device *device, uint32_t seqnum);
 
 /* The session has room for completions again: lets the function go on with what waits. */
@@ -164,6 +180,7 @@ void usbip_device_halt(struct usbip_device *device, uint8_t endpoint);
 const struct usbip_configuration *usbip_device_configuration(const struct usbip_device *device);
 struct usbip_function *usbip_device_function(const struct usbip_device *device);
 const struct usbip_behaviour *usbip_device_behaviour(const struct usbip_device *device);
+const struct usbip_personality *usbip_device_personality(const struct usbip_device *device);
 struct usbip_scheduler *usbip_device_scheduler(const struct usbip_device *device);
 const struct usbip_log *usbip_device_log(const struct usbip_device *device);
 /* For messages: the busid once the device is on a bus. */

@@ -15,6 +15,7 @@ struct endpoint {
     struct usbip_urb *first, *last;
     bool exists; /* in the present configuration and alternate settings */
     bool halted;
+    unsigned unlinks;     /* lazy ones, since the endpoint was aborted last */
     uint8_t type;         /* USB_ENDPOINT_XFER_… */
     uint16_t packet_size; /* wMaxPacketSize without the bits for more transactions */
 };
@@ -23,6 +24,10 @@ struct usbip_device {
     char name[DEVICE_NAME_SIZE];
     uint32_t devnum;
     bool plugged;
+    bool broken; /* in error until it is plugged again */
+    const struct usbip_personality *personality;
+    const struct usbip_settling *settling; /* the present phase; NULL: none */
+    struct usbip_timer settling_timer;
 
     struct usbip_device_descriptor descriptor;
     enum usbip_speed speed;

@@ -393,6 +393,11 @@ static void reset(struct usbip_function *function)
     ftdi->events = 0;
 }
 
+static void purge(struct usbip_function *function)
+{
+    usbip_serial_purge(&ftdi_of(function)->serial);
+}
+
 static struct usbip_function *create(struct usbip_device *device,
                                      const struct usbip_function_options *options,
                                      char error_text[256])
@@ -450,6 +455,7 @@ const struct usbip_function_type usbip_function_ftdi = {
     .control = control,
     .in = in,
     .out = out,
+    .purge = purge,
     .reset = reset,
     .write = write_bytes,
     .write_room = write_room,

@@ -59,6 +59,9 @@ struct usbip_function_type {
     void (*in)(struct usbip_function *function, uint8_t endpoint);
     void (*out)(struct usbip_function *function, uint8_t endpoint);
 
+    /* The bytes that wait for the host are dropped; no URB waits. */
+    void (*purge)(struct usbip_function *function);
+
     /* Bus reset, or the host is gone: back to the state after power-on. */
     void (*reset)(struct usbip_function *function);
 

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,6 +30,9 @@ static const char help[] =
     "  --listen HOST:PORT  where to accept clients (default 127.0.0.1:3240);\n"
     "                      port 0 takes a free one, [::1]:3240 is IPv6\n"
     "  --port-file FILE    write the port's number to FILE once clients are accepted\n"
+    "  --personality NAME  the server that is imitated where servers differ; a script may say\n"
+    "                      another for its device. strict (default), linux, usbipd-win, jiegec\n"
+    "                      or usbip-python; docs/personalities.md says what each does\n"
     "  --seed N            where the scripts' random numbers start (default: differs each time)\n"
     "  --virtual-time      do not wait for the devices' timers: time jumps to the next one\n"
     "                      whenever there is nothing else to do\n"
@@ -41,6 +45,7 @@ static const char help[] =
 struct options {
     const char *listen;
     const char *port_file;
+    const struct usbip_personality *personality;
     uint64_t seed;
     bool has_seed, virtual_time, unsafe_scripts, verbose;
 };
@@ -77,10 +82,13 @@ static void write_log(void *context, enum usbip_log_level level, const char *lin
     *dropped = 0;
 }
 
-static int usage_error(const char *format, const char *value)
+__attribute__((format(printf, 1, 2))) static int usage_error(const char *format, ...)
 {
+    va_list arguments;
+    va_start(arguments, format);
     fputs("usbip-emulator: ", stderr);
-    fprintf(stderr, format, value);
+    vfprintf(stderr, format, arguments);
+    va_end(arguments);
     fputs("; usbip-emulator --help shows the options\n", stderr);
     return EXIT_USAGE;
 }
@@ -96,10 +104,20 @@ static bool parse_seed(const char *text, uint64_t *seed)
 /* Returns -1 to go on, or the exit status. */
 static int parse_options(int argc, char **argv, struct options *options)
 {
-    enum { LISTEN = 256, PORT_FILE, SEED, VIRTUAL_TIME, UNSAFE_SCRIPTS, HELP, SHOW_VERSION };
+    enum {
+        LISTEN = 256,
+        PORT_FILE,
+        PERSONALITY,
+        SEED,
+        VIRTUAL_TIME,
+        UNSAFE_SCRIPTS,
+        HELP,
+        SHOW_VERSION
+    };
     static const struct option names[] = {
         {"listen", required_argument, NULL, LISTEN},
         {"port-file", required_argument, NULL, PORT_FILE},
+        {"personality", required_argument, NULL, PERSONALITY},
         {"seed", required_argument, NULL, SEED},
         {"virtual-time", no_argument, NULL, VIRTUAL_TIME},
         {"unsafe-scripts", no_argument, NULL, UNSAFE_SCRIPTS},
@@ -119,6 +137,12 @@ static int parse_options(int argc, char **argv, struct options *options)
             break;
         case PORT_FILE:
             options->port_file = optarg;
+            break;
+        case PERSONALITY:
+            options->personality = usbip_find_personality(optarg);
+            if (!options->personality)
+                return usage_error("--personality %s: there is none of that name, but %s", optarg,
+                                   usbip_personality_names());
             break;
         case SEED:
             options->has_seed = true;
@@ -159,6 +183,7 @@ static bool add_device(struct emulator *emulator, const char *path)
         .path = path,
         .seed = emulator->options.seed,
         .index = emulator->bus.count,
+        .personality = emulator->options.personality,
         .unsafe = emulator->options.unsafe_scripts,
     };
     char error_text[USBIP_SCRIPT_ERROR_SIZE];
@@ -327,6 +352,7 @@ int main(int argc, char **argv)
         .context = &emulator.dropped_lines,
         .level = emulator.options.verbose ? USBIP_LOG_VERBOSE : USBIP_LOG_INFO,
     };
+    emulator.bus.personality = emulator.options.personality;
     /* One that an earlier run has left would be taken for ours. */
     if (emulator.options.port_file)
         remove(emulator.options.port_file);

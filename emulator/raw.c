@@ -109,10 +109,11 @@ static void in(struct usbip_function *function, uint8_t endpoint)
 static void out(struct usbip_function *function, uint8_t endpoint)
 {
     const struct usbip_behaviour *behaviour = usbip_device_behaviour(function->device);
+    bool drops_empty = usbip_device_personality(function->device)->drops_empty_out;
     struct usbip_urb *urb;
     while ((urb = usbip_device_next_urb(function->device, endpoint)) != NULL) {
         uint32_t seqnum = urb->seqnum, length = urb->length;
-        bool well = !behaviour->ops->out ||
+        bool well = !behaviour->ops->out || (drops_empty && length == 0) ||
                     behaviour->ops->out(behaviour->context, endpoint, urb->data, length);
         usbip_device_complete_first(function->device, endpoint, seqnum, well ? 0 : -USBIP_EPIPE,
                                     well ? length : 0);
@@ -160,6 +161,7 @@ const struct usbip_function_type usbip_function_raw = {
     .control = control,
     .in = in,
     .out = out,
+    .purge = reset,
     .reset = reset,
     .send = send,
 };

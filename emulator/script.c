@@ -672,6 +672,7 @@ struct usbip_script *usbip_script_new(const struct usbip_script_options *options
     if (script) {
         script->scheduler = scheduler;
         script->log = log;
+        script->options.personality = options->personality;
         script->L = lua_newstate(allocate, script);
     }
     if (!script || !script->L || !set_paths(script, options->path)) {

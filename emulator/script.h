@@ -29,7 +29,8 @@ struct usbip_script_options {
     const char *path;
     uint64_t seed;  /* with the index: where the script's random numbers start */
     unsigned index; /* tells the devices of one run apart */
-    bool unsafe;    /* the whole standard library: files, programs, C modules */
+    const struct usbip_personality *personality; /* unless the script says another; may be NULL */
+    bool unsafe; /* the whole standard library: files, programs, C modules */
 };
 
 /*

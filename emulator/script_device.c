@@ -16,6 +16,7 @@ enum field_kind {
     FIELD_DESCRIPTOR, /* 18 bytes */
     FIELD_CONFIGURATION,
     FIELD_LINE_END,
+    FIELD_PERSONALITY,
 };
 
 enum { IMANUFACTURER = 1, IPRODUCT = 2, ISERIAL = 3 };
@@ -59,6 +60,7 @@ static const struct field {
     ENDPOINT_FIELD(interrupt_endpoint),
     {"no_iad", offsetof(struct usbip_device_options, function.no_iad), FIELD_BOOLEAN, false},
     {"line_end", 0, FIELD_LINE_END, false},
+    {"personality", 0, FIELD_PERSONALITY, false},
 };
 enum { FIELD_COUNT = sizeof fields / sizeof fields[0] };
 
@@ -199,6 +201,16 @@ static void read_line_end(lua_State *L, struct usbip_script *script, const struc
         bad_field(L, field, "a string with at least one byte");
 }
 
+static void read_personality(lua_State *L, struct usbip_script *script, const struct field *field)
+{
+    if (lua_type(L, -1) != LUA_TSTRING)
+        bad_field(L, field, "a string");
+    script->options.personality = usbip_find_personality(lua_tostring(L, -1));
+    if (!script->options.personality)
+        luaL_error(L, "device: personality \"%s\" is unknown; there are: %s", lua_tostring(L, -1),
+                   usbip_personality_names());
+}
+
 /* The value is on top of the stack, and stays there. */
 static void read_field(lua_State *L, struct usbip_script *script, const struct field *field)
 {
@@ -235,6 +247,9 @@ static void read_field(lua_State *L, struct usbip_script *script, const struct f
         break;
     case FIELD_LINE_END:
         read_line_end(L, script, field);
+        break;
+    case FIELD_PERSONALITY:
+        read_personality(L, script, field);
         break;
     }
 }

@@ -24,6 +24,10 @@ struct usbip_device_session {
     struct usbip_device *device; /* imported: the URB phase */
     uint32_t devid;
     struct usbip_header header; /* of the PDU whose size was asked for last */
+
+    const struct usbip_personality *personality; /* of the server, then of the device */
+    bool robbed;                                 /* another session has taken the device */
+    struct usbip_buffer withheld;                /* RET_UNLINKs that wait for the next completion */
 };
 
 static void wake(struct usbip_device_session *session)
@@ -72,10 +76,10 @@ static int append_op_common(struct usbip_device_session *session, uint16_t code,
     return append(session, bytes, sizeof bytes);
 }
 
-/* A device that is attached to somebody is not listed, as on Linux. */
-static bool is_listed(const struct usbip_device *device)
+/* The connection ends with its operation, or may bring another. */
+static int end_op(struct usbip_device_session *session)
 {
-    return usbip_device_is_plugged(device) && !usbip_device_is_claimed(device);
+    return session->personality->keeps_op_connection ? 0 : end(session);
 }
 
 static int append_listed_device(struct usbip_device_session *session,
@@ -102,25 +106,27 @@ static int reply_devlist(struct usbip_device_session *session)
     const struct usbip_bus *bus = session->bus;
     uint32_t count = 0;
     for (unsigned i = 0; i < bus->count; i++)
-        count += is_listed(bus->devices[i]);
+        count += usbip_device_is_listed(bus->devices[i]);
     uint8_t bytes[4];
     usbip_store_be32(bytes, count);
     if (append_op_common(session, OP_REP_DEVLIST, USBIP_ST_OK) < 0 ||
         append(session, bytes, sizeof bytes) < 0)
         return -1;
     for (unsigned i = 0; i < bus->count; i++) {
-        if (is_listed(bus->devices[i]) && append_listed_device(session, bus->devices[i]) < 0)
+        if (usbip_device_is_listed(bus->devices[i]) &&
+            append_listed_device(session, bus->devices[i]) < 0)
             return -1;
     }
-    return end(session);
+    return end_op(session);
 }
 
 static int refuse_import(struct usbip_device_session *session, const char *busid, uint32_t status)
 {
     usbip_log(&session->bus->log, USBIP_LOG_INFO, "%s: import of \"%s\" refused: %s (%s)",
               session->peer, busid, usbip_op_status_text(status), usbip_op_status_name(status));
-    append_op_common(session, OP_REP_IMPORT, status);
-    return end(session);
+    if (append_op_common(session, OP_REP_IMPORT, status) < 0)
+        return -1;
+    return end_op(session);
 }
 
 static int reply_import(struct usbip_device_session *session, const uint8_t *pdu)
@@ -129,10 +135,12 @@ static int reply_import(struct usbip_device_session *session, const uint8_t *pdu
     usbip_decode_busid(pdu + USBIP_OP_COMMON_SIZE, busid);
     struct usbip_device *device = usbip_bus_find(session->bus, busid);
     if (!device)
-        return refuse_import(session, busid, USBIP_ST_NODEV);
-    if (!usbip_device_claim(device, session))
-        return refuse_import(session, busid, USBIP_ST_DEV_BUSY);
+        return refuse_import(session, busid, session->personality->unknown_busid_status);
+    uint32_t status = usbip_device_claim(device, session);
+    if (status != USBIP_ST_OK)
+        return refuse_import(session, busid, status);
     session->device = device;
+    session->personality = usbip_device_personality(device);
     struct usbip_device_record record;
     usbip_bus_describe(device, &record);
     session->devid = usbip_devid(&record);
@@ -144,13 +152,19 @@ static int reply_import(struct usbip_device_session *session, const uint8_t *pdu
     return append(session, bytes, sizeof bytes);
 }
 
+static bool is_version(const struct usbip_personality *personality, uint16_t version)
+{
+    return version == USBIP_VERSION || personality->version_check == USBIP_VERSION_ANY ||
+           (personality->version_check == USBIP_VERSION_OR_ZERO && version == 0);
+}
+
 static int64_t op_size(struct usbip_device_session *session, const uint8_t *bytes, size_t have)
 {
     if (have < USBIP_OP_COMMON_SIZE)
         return USBIP_OP_COMMON_SIZE;
     struct usbip_op_common common;
     usbip_decode_op_common(bytes, &common);
-    if (common.version != USBIP_VERSION) {
+    if (!is_version(session->personality, common.version)) {
         usbip_log(&session->bus->log, USBIP_LOG_ERROR,
                   "%s: protocol version 0x%04x, only 0x%04x is supported; connection closed",
                   session->peer, common.version, USBIP_VERSION);
@@ -184,22 +198,25 @@ static int64_t payload_size(struct usbip_device_session *session, const struct u
 {
     if (header->direction != USBIP_DIR_OUT && header->direction != USBIP_DIR_IN)
         return reject_header(session, header, "direction is neither 0 (OUT) nor 1 (IN)");
+    const struct usbip_personality *personality = session->personality;
     bool in = header->direction == USBIP_DIR_IN;
+    int type = header->ep == 0 ? USB_ENDPOINT_XFER_CONTROL
+                               : usbip_device_target_type(session->device, header);
+    if (type < 0 && personality->missing_endpoint == USBIP_IGNORE)
+        return 0; /* what follows is taken for the next header */
     uint32_t length = header->cmd_submit.transfer_buffer_length;
-    int64_t size = 0;
-    if (!in) {
-        if (length > USBIP_SESSION_MAX_TRANSFER) {
-            char why[80];
-            snprintf(why, sizeof why, "transfer_buffer_length %" PRIu32 " is above the limit of %d",
-                     length, USBIP_SESSION_MAX_TRANSFER);
-            return reject_header(session, header, why);
-        }
-        size = length;
+    if (length > USBIP_SESSION_MAX_TRANSFER && (!in || personality->limits_in_transfers)) {
+        char why[80];
+        snprintf(why, sizeof why, "transfer_buffer_length %" PRIu32 " is above the limit of %d",
+                 length, USBIP_SESSION_MAX_TRANSFER);
+        if (personality->long_transfer_breaks_device)
+            usbip_device_break(session->device);
+        return reject_header(session, header, why);
     }
+    int64_t size = in ? 0 : length;
     int32_t packets = header->cmd_submit.number_of_packets;
-    uint8_t address = (uint8_t)(header->ep | (in ? USB_DIR_IN : 0u));
-    if (header->ep > 0 && header->ep < 16 &&
-        usbip_device_endpoint_type(session->device, address) == USB_ENDPOINT_XFER_ISOC) {
+    if (type == USB_ENDPOINT_XFER_ISOC ||
+        (personality->packets_make_isochronous && header->ep != 0 && packets > 0)) {
         if (packets < 0 || packets > USBIP_MAX_ISO_PACKETS)
             return reject_header(session, header, "number_of_packets is not 0 to 1024");
         size += (int64_t)packets * USBIP_ISO_PACKET_DESCRIPTOR_SIZE;
@@ -224,7 +241,7 @@ static int64_t urb_size(struct usbip_device_session *session, const uint8_t *byt
         return USBIP_HEADER_SIZE;
     struct usbip_header *header = &session->header;
     usbip_decode_header(bytes, header);
-    if (header->devid != session->devid)
+    if (header->devid != session->devid && !session->personality->ignores_devid)
         return reject_header(session, header, "devid is not that of the imported device");
     if (header->command == USBIP_CMD_UNLINK)
         return USBIP_HEADER_SIZE;
@@ -232,8 +249,31 @@ static int64_t urb_size(struct usbip_device_session *session, const uint8_t *byt
     return payload < 0 ? payload : USBIP_HEADER_SIZE + payload;
 }
 
+static void echo_header(struct usbip_header *reply, uint32_t devid, uint32_t direction, uint32_t ep)
+{
+    reply->devid = devid;
+    reply->direction = direction;
+    reply->ep = ep;
+}
+
+static int send_withheld(struct usbip_device_session *session)
+{
+    size_t size = session->withheld.size;
+    session->withheld.size = 0;
+    return append(session, session->withheld.data, size);
+}
+
+/* Keeps a RET_UNLINK back, as far as there is room for it. */
+static int withhold(struct usbip_device_session *session, const uint8_t bytes[USBIP_HEADER_SIZE])
+{
+    if (usbip_buffer_append(&session->withheld, bytes, USBIP_HEADER_SIZE) < 0)
+        return end_out_of_memory(session);
+    return session->withheld.size < USBIP_SESSION_MAX_WITHHELD ? 0 : send_withheld(session);
+}
+
 static int unlink_urb(struct usbip_device_session *session)
 {
+    const struct usbip_personality *personality = session->personality;
     const struct usbip_header *request = &session->header;
     bool waited = usbip_device_unlink(session->device, request->cmd_unlink.unlink_seqnum);
     if (session->over)
@@ -241,10 +281,16 @@ static int unlink_urb(struct usbip_device_session *session)
     struct usbip_header reply = {
         .command = USBIP_RET_UNLINK,
         .seqnum = request->seqnum,
-        .ret_unlink.status = waited ? -USBIP_ECONNRESET : 0,
+        .ret_unlink.status = waited ? personality->unlinked_status : 0,
     };
+    if (personality->echoes_header)
+        echo_header(&reply, request->devid, request->direction, request->ep);
     uint8_t bytes[USBIP_HEADER_SIZE];
     usbip_encode_header(bytes, &reply);
+    if (!waited && personality->withholds_missed_unlinks)
+        return withhold(session, bytes);
+    if (session->withheld.size > 0 && send_withheld(session) < 0)
+        return -1;
     return append(session, bytes, sizeof bytes);
 }
 
@@ -262,6 +308,11 @@ void usbip_device_session_complete(struct usbip_device_session *session,
 {
     if (session->over)
         return;
+    const struct usbip_personality *personality = session->personality;
+    if (status != 0 && personality->failure_status != 0) {
+        status = personality->failure_status;
+        actual_length = payload_size = 0;
+    }
     struct usbip_header reply = {
         .command = USBIP_RET_SUBMIT,
         .seqnum = urb->seqnum,
@@ -269,6 +320,8 @@ void usbip_device_session_complete(struct usbip_device_session *session,
                        .actual_length = actual_length,
                        .number_of_packets = urb->number_of_packets},
     };
+    if (personality->echoes_header)
+        echo_header(&reply, urb->devid, urb->direction, urb->ep);
     uint8_t *header = usbip_buffer_reserve(&session->output, USBIP_HEADER_SIZE + payload_size);
     if (!header) {
         end_out_of_memory(session);
@@ -277,6 +330,8 @@ void usbip_device_session_complete(struct usbip_device_session *session,
     usbip_encode_header(header, &reply);
     session->output.size += USBIP_HEADER_SIZE + payload_size;
     wake(session);
+    if (session->withheld.size > 0)
+        send_withheld(session);
 }
 
 uint8_t *usbip_device_session_reserve(struct usbip_device_session *session, uint32_t size)
@@ -320,6 +375,7 @@ usbip_device_session_new(struct usbip_bus *bus, const char *peer,
     if (!session)
         return NULL;
     session->bus = bus;
+    session->personality = bus->personality ? bus->personality : &usbip_personality_strict;
     session->events = *events;
     session->context = context;
     snprintf(session->peer, sizeof session->peer, "%s", peer);
@@ -339,6 +395,7 @@ void usbip_device_session_free(struct usbip_device_session *session)
     usbip_buffer_free(&session->input);
     usbip_buffer_free(&session->output);
     usbip_buffer_free(&session->taken);
+    usbip_buffer_free(&session->withheld);
     free(session);
 }
 
@@ -347,6 +404,8 @@ int usbip_device_session_receive(struct usbip_device_session *session, const uin
 {
     if (session->over)
         return -1;
+    if (session->robbed)
+        return 0;
     if (usbip_assemble(&framing, session, &session->input, data, size) == 0)
         return 0;
     return session->over ? -1 : end_out_of_memory(session);
@@ -399,6 +458,14 @@ bool usbip_device_session_is_over(const struct usbip_device_session *session)
 bool usbip_device_session_has_device(const struct usbip_device_session *session)
 {
     return session->device != NULL;
+}
+
+void usbip_device_session_lose_device(struct usbip_device_session *session)
+{
+    usbip_log(&session->bus->log, USBIP_LOG_INFO, "%s: taken from %s, whose connection stays open",
+              subject(session), session->peer);
+    session->device = NULL;
+    session->robbed = true;
 }
 
 void usbip_device_session_disconnect(struct usbip_device_session *session, const char *reason)

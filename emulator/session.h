@@ -13,7 +13,8 @@ enum {
     USBIP_SESSION_MAX_TRANSFER = 4 << 20,     /* transfer_buffer_length of an OUT URB, bytes */
     USBIP_SESSION_MAX_URBS = 4096,            /* waiting on one device */
     USBIP_SESSION_MAX_PENDING_OUT = 16 << 20, /* bytes of OUT URBs that wait on one device */
-    USBIP_SESSION_OUTPUT_LIMIT = 1 << 20, /* bytes waiting to be sent before input is held back */
+    USBIP_SESSION_OUTPUT_LIMIT = 1 << 20,  /* bytes waiting to be sent before input is held back */
+    USBIP_SESSION_MAX_WITHHELD = 64 << 10, /* bytes of RET_UNLINKs that wait for a completion */
 };
 
 struct usbip_device_session;
@@ -78,7 +79,10 @@ void usbip_device_session_complete(struct usbip_device_session *session,
                                    const struct usbip_urb *urb, int32_t status,
                                    uint32_t actual_length, uint32_t payload_size);
 
-/* Ends the session: the device is unplugged. */
+/* Another session has the device now. The connection stays open, but nothing is answered. */
+void usbip_device_session_lose_device(struct usbip_device_session *session);
+
+/* Ends the session: the device is unplugged, or a request is none that this server survives. */
 void usbip_device_session_disconnect(struct usbip_device_session *session, const char *reason);
 
 #endif

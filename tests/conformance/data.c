@@ -84,7 +84,8 @@ static void bulk_in_zlp(struct trial *trial)
     trial_expect_alive(trial, wire);
 }
 
-static void expect_short_not_ok(struct trial *trial, struct wire *wire)
+/* A transfer that may not be short, and is. */
+static uint32_t submit_short_not_ok(struct trial *trial, struct wire *wire)
 {
     const uint32_t seqnum =
         wire_submit(wire, &(struct wire_submit){.direction = USBIP_DIR_IN,
@@ -92,6 +93,12 @@ static void expect_short_not_ok(struct trial *trial, struct wire *wire)
                                                 .flags = USBIP_URB_DIR_IN | USBIP_URB_SHORT_NOT_OK,
                                                 .length = 64});
     stimulate_send(trial, wire, bulk_in_address(trial), "short", 5);
+    return seqnum;
+}
+
+static void expect_short_not_ok(struct trial *trial, struct wire *wire)
+{
+    const uint32_t seqnum = submit_short_not_ok(trial, wire);
     expect_bytes(trial, trial_expect(trial, wire, seqnum, -USBIP_EREMOTEIO, 5), "short", 5);
 }
 
@@ -286,7 +293,7 @@ static void status_sign(struct trial *trial)
     struct wire *wire = trial_configure(trial);
     trial_control(trial, wire, 0xc0, 0x7f, 0, 0, 8, NULL);
     if (trial->target->stimulus) {
-        expect_short_not_ok(trial, wire);
+        trial_reply(trial, wire, submit_short_not_ok(trial, wire));
         stimulate_halt(trial, wire, bulk_in_address(trial));
         trial_reply(trial, wire, trial_in(trial, wire, 64));
     }
@@ -305,7 +312,7 @@ static void error_payload_framing(struct trial *trial)
 {
     struct wire *wire = trial_configure(trial);
     for (int i = 0; i < 3; i++) {
-        expect_short_not_ok(trial, wire);
+        trial_reply(trial, wire, submit_short_not_ok(trial, wire));
         trial_expect_alive(trial, wire);
     }
 }

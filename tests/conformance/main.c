@@ -24,7 +24,7 @@ enum {
     RETRY_AGAIN_MS = 500, /* when that was in vain once, and the run shall come to its end */
     STOP_TIMEOUT_MS = 5000,
     STOP_PAUSE_MS = 10,
-    MAX_SCRIPTS = 16,
+    MAX_EMULATOR_ARGUMENTS = 32,
     MAX_TIMEOUT_MS = 3600000,
     MAX_ROUNDS = 1000000,
     MAX_GROWTH_KIB =
@@ -42,6 +42,7 @@ static const char usage[] =
     "  --emulate SCRIPT    start our emulator with this device; may be given several times, the\n"
     "                      first one is under test\n"
     "  --emulator PROGRAM  the emulator for that\n"
+    "  --emulator-option OPTION   give it this too, such as --personality=linux; may be repeated\n"
     "  --unshared BUSID    a device that is present but not exported, for S028 and S035\n"
     "  --profile LIST      core, strict (contains core), hostile, soak (default core); hostile\n"
     "                      cases can close, reset or wedge a real server and run last\n"
@@ -61,8 +62,9 @@ static const char usage[] =
 struct options {
     struct target target;
     struct target_choice choice;
-    char *scripts[MAX_SCRIPTS];
-    int script_count;
+    char *emulator_arguments[MAX_EMULATOR_ARGUMENTS]; /* scripts, and options for it */
+    int emulator_argument_count;
+    const char *script; /* of the device under test; NULL: the server is not the emulator */
     const char *emulator, *expect, *junit, *json;
     const struct emulator_process *own_emulator; /* started for this run, or NULL */
     unsigned profiles, rounds;
@@ -149,6 +151,7 @@ enum option_value {
     OPTION_DEVICE,
     OPTION_EMULATE,
     OPTION_EMULATOR,
+    OPTION_EMULATOR_OPTION,
     OPTION_UNSHARED,
     OPTION_PROFILE,
     OPTION_EXPECT,
@@ -168,6 +171,7 @@ static const struct option long_options[] = {
     {"device", required_argument, NULL, OPTION_DEVICE},
     {"emulate", required_argument, NULL, OPTION_EMULATE},
     {"emulator", required_argument, NULL, OPTION_EMULATOR},
+    {"emulator-option", required_argument, NULL, OPTION_EMULATOR_OPTION},
     {"unshared", required_argument, NULL, OPTION_UNSHARED},
     {"profile", required_argument, NULL, OPTION_PROFILE},
     {"expect", required_argument, NULL, OPTION_EXPECT},
@@ -195,9 +199,12 @@ static const char *take_option(struct options *options, int option)
     case OPTION_DEVICE:
         return parse_ids(optarg, &options->choice) ? NULL : "is not VID:PID in hex";
     case OPTION_EMULATE:
-        if (options->script_count == MAX_SCRIPTS)
-            return "is one device too many";
-        options->scripts[options->script_count++] = optarg;
+    case OPTION_EMULATOR_OPTION:
+        if (options->emulator_argument_count == MAX_EMULATOR_ARGUMENTS)
+            return "is one device or option too many";
+        options->emulator_arguments[options->emulator_argument_count++] = optarg;
+        if (option == OPTION_EMULATE && !options->script)
+            options->script = optarg;
         return NULL;
     case OPTION_EMULATOR:
         options->emulator = optarg;
@@ -268,7 +275,7 @@ static int parse_options(struct options *options, int argc, char **argv)
     }
     parse_address("127.0.0.1", &options->target);
     if (optind < argc && !names_a_case(argv[optind])) {
-        if (options->script_count > 0)
+        if (options->script)
             return wrong_usage(argv[optind], "is no case, and the server is the emulator");
         if (!parse_address(argv[optind], &options->target))
             return wrong_usage(argv[optind], "is no case and no HOST[:PORT]");
@@ -280,7 +287,7 @@ static int parse_options(struct options *options, int argc, char **argv)
         if (!names_a_case(argv[i]))
             return wrong_usage(argv[i], "is no case, name of a case, or section");
     }
-    if (options->script_count > 0 && !options->emulator)
+    if (options->script && !options->emulator)
         return wrong_usage("--emulate", "needs --emulator PROGRAM");
     return -1;
 }
@@ -483,7 +490,7 @@ static int run_all(struct options *options, const struct expect_table *table)
     if (run && results) {
         *run = (struct run){.options = options, .table = table, .results = results};
         if (target->own_server)
-            snprintf(title, sizeof title, "the emulator with %s", options->scripts[0]);
+            snprintf(title, sizeof title, "the emulator with %s", options->script);
         else
             snprintf(title, sizeof title, "%s port %s, device %s", target->host, target->port,
                      target->has_device ? target->record.busid : "none");
@@ -536,11 +543,11 @@ int main(int argc, char **argv)
     if (load_expectations(&options, &table) < 0)
         return EXIT_NO_RUN;
     options.target.soak = options.profiles & SOAK;
-    if (options.script_count == 0)
+    if (!options.script)
         return run_all(&options, &table);
     struct emulator_process emulator;
-    if (!emulator_start(&emulator, options.emulator, "127.0.0.1:0", options.scripts,
-                        options.script_count))
+    if (!emulator_start(&emulator, options.emulator, "127.0.0.1:0", options.emulator_arguments,
+                        options.emulator_argument_count))
         return EXIT_NO_RUN;
     parse_address(emulator.address, &options.target);
     options.target.own_server = true;

@@ -331,13 +331,13 @@ uint32_t trial_try_import(struct trial *trial, struct wire *wire, const char *bu
     return status;
 }
 
-struct wire *trial_import_busid(struct trial *trial, const char *busid)
+struct wire *trial_import_record(struct trial *trial, const char *busid,
+                                 struct usbip_device_record *record)
 {
     uint32_t status = USBIP_ST_OK;
     for (int waited = 0; waited <= trial->target->retry_ms; waited += TRIAL_RETRY_PAUSE_MS) {
-        struct usbip_device_record record;
         struct wire *wire = trial_connect(trial);
-        status = trial_try_import(trial, wire, busid, &record);
+        status = trial_try_import(trial, wire, busid, record);
         if (status == USBIP_ST_OK)
             return wire;
         wire_close(wire);
@@ -346,6 +346,12 @@ struct wire *trial_import_busid(struct trial *trial, const char *busid)
     trial->gave_up = true;
     trial_fail(trial, "%s cannot be imported: status %" PRIu32 " (%s) for %d ms", busid, status,
                usbip_op_status_name(status), trial->target->retry_ms);
+}
+
+struct wire *trial_import_busid(struct trial *trial, const char *busid)
+{
+    struct usbip_device_record record;
+    return trial_import_record(trial, busid, &record);
 }
 
 struct wire *trial_import(struct trial *trial)

@@ -101,7 +101,10 @@ int trial_devlist_with_device(struct trial *trial, struct devlist *list);
 /* Sends OP_REQ_IMPORT for a busid field of 32 bytes, and returns the status of the reply. */
 uint32_t trial_try_import(struct trial *trial, struct wire *wire, const char *busid,
                           struct usbip_device_record *record);
-/* Imports that device on a new connection, trying again while it is refused. */
+/* Imports that device on a new connection, trying again while it is refused. The record of the
+ * reply is wanted by few. */
+struct wire *trial_import_record(struct trial *trial, const char *busid,
+                                 struct usbip_device_record *record);
 struct wire *trial_import_busid(struct trial *trial, const char *busid);
 /* The device under test. */
 struct wire *trial_import(struct trial *trial);

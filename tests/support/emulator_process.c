@@ -67,10 +67,10 @@ static bool wait_for_line(struct emulator_process *emulator, const char *text, i
     return true;
 }
 
-static void run_emulator(const char *program, const char *listen, char *const *scripts,
-                         int script_count, int output)
+static void run_emulator(const char *program, const char *listen, char *const *more, int more_count,
+                         int output)
 {
-    char **arguments = calloc((size_t)script_count + 5, sizeof *arguments);
+    char **arguments = calloc((size_t)more_count + 5, sizeof *arguments);
     if (!arguments)
         _exit(127);
     int count = 0;
@@ -78,8 +78,8 @@ static void run_emulator(const char *program, const char *listen, char *const *s
     arguments[count++] = strdup("-v");
     arguments[count++] = strdup("--listen");
     arguments[count++] = strdup(listen);
-    for (int i = 0; i < script_count; i++)
-        arguments[count++] = scripts[i];
+    for (int i = 0; i < more_count; i++)
+        arguments[count++] = more[i];
     dup2(output, STDOUT_FILENO);
     dup2(output, STDERR_FILENO);
     execv(program, arguments);
@@ -88,7 +88,7 @@ static void run_emulator(const char *program, const char *listen, char *const *s
 }
 
 bool emulator_start(struct emulator_process *emulator, const char *program, const char *listen,
-                    char *const *scripts, int script_count)
+                    char *const *arguments, int argument_count)
 {
     memset(emulator, 0, sizeof *emulator);
     int ends[2];
@@ -99,7 +99,7 @@ bool emulator_start(struct emulator_process *emulator, const char *program, cons
     emulator->pid = fork();
     if (emulator->pid == 0) {
         close(ends[0]);
-        run_emulator(program, listen, scripts, script_count, ends[1]);
+        run_emulator(program, listen, arguments, argument_count, ends[1]);
     }
     close(ends[1]);
     emulator->output = ends[0];

@@ -16,11 +16,12 @@ struct emulator_process {
 };
 
 /*
- * Starts `program -v --listen LISTEN SCRIPT...` and waits until it accepts connections; listen is
- * "127.0.0.1:0", say. Returns false with the reason on standard error.
+ * Starts `program -v --listen LISTEN ARGUMENT...` and waits until it accepts connections; listen is
+ * "127.0.0.1:0", say, and the arguments are scripts and more options. Returns false with the reason
+ * on standard error.
  */
 bool emulator_start(struct emulator_process *emulator, const char *program, const char *listen,
-                    char *const *scripts, int script_count);
+                    char *const *arguments, int argument_count);
 
 /*
  * Whether the emulator has printed a line that contains text since the last line that this function

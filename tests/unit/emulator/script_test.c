@@ -574,6 +574,18 @@ static void test_read_line(void)
     CU_ASSERT_TRUE(received("[five][][]"));
 }
 
+static void test_personality(void)
+{
+    const struct usbip_script_options options = {.seed = 1,
+                                                 .personality = usbip_find_personality("jiegec")};
+    CU_ASSERT_TRUE_FATAL(load(ACM));
+    CU_ASSERT_PTR_EQUAL(usbip_device_personality(device), &usbip_personality_strict);
+    CU_ASSERT_TRUE_FATAL(load_with(ACM, options));
+    CU_ASSERT_PTR_EQUAL(usbip_device_personality(device), options.personality);
+    CU_ASSERT_TRUE_FATAL(load_with("device { type = 'cdc_acm', personality = 'linux' }", options));
+    CU_ASSERT_PTR_EQUAL(usbip_device_personality(device), usbip_find_personality("linux"));
+}
+
 static void test_line_end(void)
 {
     CU_ASSERT_TRUE_FATAL(load("device { type = 'cdc_acm', line_end = '<>' }\n"
@@ -1195,7 +1207,7 @@ static void test_documentation(void)
             fprintf(stderr, "%s\n%s\n", begin, log_text);
         at = end + 1;
     }
-    CU_ASSERT_EQUAL(count, 6);
+    CU_ASSERT_EQUAL(count, 7);
     free(text);
 }
 
@@ -1220,6 +1232,11 @@ static void test_load_errors(void)
          "test.lua:1: device: idVendor must be 0 to 0xffff, not 1"},
         {"device { type = 'cdc_acm', speed = 'fast' }",
          "test.lua:1: device: speed must be \"low\", \"full\" or \"high\", not fast"},
+        {"device { type = 'cdc_acm', personality = 'windows' }",
+         "test.lua:1: device: personality \"windows\" is unknown; there are: strict, linux, "
+         "usbipd-win, jiegec, usbip-python"},
+        {"device { type = 'cdc_acm', personality = true }",
+         "test.lua:1: device: personality must be a string, not true"},
         {"device { type = 'cdc_acm', strings = { [32] = 'x' } }",
          "test.lua:1: device: indices of strings go from 1 to 31"},
         {"device { type = 'cdc_acm', product = 'x', strings = { [2] = 'y' } }",
@@ -1415,6 +1432,7 @@ int main(int argc, char **argv)
         {"write without room", test_write_without_room},
         {"log is one line", test_log_is_one_line},
         {"read_line", test_read_line},
+        {"personality", test_personality},
         {"line_end", test_line_end},
         {"read_line: time-out", test_read_line_time_out},
         {"expect, read", test_expect},

@@ -70,6 +70,8 @@ expect 2 "usbip-emulator: --listen needs a value$help" good.lua --listen
 for seed in x -1 1x 18446744073709551616 ''; do
     expect 2 "usbip-emulator: --seed $seed: not a number from 0 to 2^64 - 1$help" --seed "$seed" good.lua
 done
+expect 2 "usbip-emulator: --personality windows: there is none of that name, but strict, linux, \
+usbipd-win, jiegec, usbip-python$help" --personality windows good.lua
 
 # Scripts that are not good.
 expect 1 'usbip-emulator: cannot open missing.lua: No such file or directory' good.lua missing.lua
@@ -90,6 +92,9 @@ expect 1 'usbip-emulator: cannot write the port file missing/port: No such file 
 [ ! -e port ] || fail "a port file without a port"
 
 [ "$("$tool" --help | head -1)" = "usage: usbip-emulator [OPTION]... DEVICE..." ] || fail "--help"
+for name in strict linux usbipd-win jiegec usbip-python; do
+    [[ $("$tool" --help) == *"$name"* ]] || fail "--help does not name $name"
+done
 [[ $("$tool" --version) == "usbip-emulator "[0-9]* ]] || fail "--version"
 
 # It serves, and says what.
@@ -107,6 +112,14 @@ printf '\x01\x11\x80\x05\0\0\0\0' >&4
 [ "$(head -c 12 <&4 | od -An -tx1 | tr -d ' \n')" = 011100050000000000000002 ] || fail "device list"
 expect 1 "usbip-emulator: cannot listen on 127.0.0.1:$port: address already in use; choose another *" \
     --listen "127.0.0.1:$port" good.lua
+stop TERM
+exec 4>&-
+
+# As jiegec/usbip it answers a second request on one connection, 12 + 312 + 2 * 4 bytes each time.
+start --listen 127.0.0.1:0 --port-file port --personality jiegec good.lua
+exec 4<>"/dev/tcp/127.0.0.1/$(cat port)" || fail "port $(cat port) does not accept connections"
+printf '\x01\x11\x80\x05\0\0\0\0\x01\x11\x80\x05\0\0\0\0' >&4
+[ "$(head -c 664 <&4 | wc -c)" = 664 ] || fail "two device lists on one connection"
 stop TERM
 exec 4>&-
 
