@@ -106,9 +106,11 @@ static void keep_data(struct usbip_device *device, struct usbip_urb *urb)
 
 static void refuse(struct usbip_device *device, const struct usbip_header *header, int32_t status)
 {
+    bool in = header->direction == USBIP_DIR_IN;
     struct usbip_urb urb = {
         .device = device,
         .seqnum = header->seqnum,
+        .endpoint = (uint8_t)((header->ep & 0x0f) | (in && header->ep ? USB_DIR_IN : 0)),
         .number_of_packets = header->cmd_submit.number_of_packets,
     };
     usbip_device_session_complete(device->session, &urb, status, 0, 0);
@@ -173,6 +175,20 @@ void usbip_device_submit(struct usbip_device *device, const struct usbip_header 
         keep_data(device, device->arriving);
         device->arriving = NULL;
     }
+}
+
+int usbip_device_find_urb(const struct usbip_device *device, uint32_t seqnum,
+                          enum usbip_direction *direction)
+{
+    for (unsigned i = 0; i < ENDPOINT_COUNT; i++) {
+        for (const struct usbip_urb *urb = device->endpoints[i].first; urb; urb = urb->next) {
+            if (urb->seqnum == seqnum) {
+                *direction = urb->direction;
+                return urb->endpoint;
+            }
+        }
+    }
+    return -1;
 }
 
 bool usbip_device_unlink(struct usbip_device *device, uint32_t seqnum)
@@ -335,6 +351,7 @@ bool usbip_device_claim(struct usbip_device *device, struct usbip_device_session
     if (device->session)
         return false;
     device->session = session;
+    usbip_device_faults_attach(device);
     if (device->behaviour.ops->attach)
         device->behaviour.ops->attach(device->behaviour.context);
     return true;
@@ -354,21 +371,50 @@ bool usbip_device_is_claimed(const struct usbip_device *device)
     return device->session != NULL;
 }
 
+void usbip_device_set_identity(struct usbip_device *device, uint16_t idVendor, uint16_t idProduct)
+{
+    device->own_idVendor = device->descriptor.idVendor;
+    device->own_idProduct = device->descriptor.idProduct;
+    device->descriptor.idVendor = idVendor;
+    device->descriptor.idProduct = idProduct;
+    device->has_other_identity = true;
+}
+
 void usbip_device_unplug(struct usbip_device *device)
 {
+    usbip_timer_cancel(device->scheduler, &device->plug_timer);
     if (!device->plugged)
         return;
     device->plugged = false;
+    if (device->has_other_identity) {
+        device->descriptor.idVendor = device->own_idVendor;
+        device->descriptor.idProduct = device->own_idProduct;
+        device->has_other_identity = false;
+    }
     if (device->session)
         usbip_device_session_disconnect(device->session, "unplugged");
 }
 
 void usbip_device_plug(struct usbip_device *device)
 {
+    usbip_timer_cancel(device->scheduler, &device->plug_timer);
     if (device->plugged)
         return;
     device->plugged = true;
     usbip_log(device->log, USBIP_LOG_INFO, "%s: plugged in", device->name);
+}
+
+static void plug_again(struct usbip_timer *timer)
+{
+    usbip_device_plug(timer->user);
+}
+
+int usbip_device_plug_after(struct usbip_device *device, uint64_t delay_us)
+{
+    device->plug_timer.fired = plug_again;
+    device->plug_timer.user = device;
+    return usbip_timer_arm(device->scheduler, &device->plug_timer,
+                           device->scheduler->now_us + delay_us);
 }
 
 bool usbip_device_is_plugged(const struct usbip_device *device)
@@ -557,6 +603,8 @@ void usbip_device_free(struct usbip_device *device)
     if (device->function)
         device->function->type->destroy(device->function);
     forget_host(device);
+    usbip_timer_cancel(device->scheduler, &device->plug_timer);
+    usbip_timer_cancel(device->scheduler, &device->faults.leave_timer);
     for (unsigned i = 0; i < USBIP_MAX_STRINGS; i++)
         free(device->strings[i]);
     free(device->configuration);
@@ -632,6 +680,12 @@ const struct usbip_log *usbip_device_log(const struct usbip_device *device)
 const char *usbip_device_name(const struct usbip_device *device)
 {
     return device->name;
+}
+
+const char *usbip_device_product(const struct usbip_device *device)
+{
+    const char *product = device->strings[device->descriptor.iProduct];
+    return product ? product : "";
 }
 
 struct usbip_device_counters *usbip_device_counters(struct usbip_device *device)

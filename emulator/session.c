@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "emulator/fault_device.h"
 #include "protocol/buffer.h"
 #include "protocol/bytes.h"
 
@@ -17,10 +18,13 @@ struct usbip_device_session {
     char peer[PEER_SIZE];
     bool awake; /* wake was called since output was last taken */
     bool over;
-    bool held_back;              /* the device was refused room */
-    struct usbip_buffer input;   /* the beginning of a PDU */
-    struct usbip_buffer output;  /* being filled */
-    struct usbip_buffer taken;   /* handed out by take_output */
+    bool held_back;             /* the device was refused room */
+    struct usbip_buffer input;  /* the beginning of a PDU */
+    struct usbip_buffer output; /* being filled */
+    struct usbip_buffer taken;  /* handed out by take_output, as far as taken_size */
+    size_t taken_size;
+    struct usbip_fault_link link;
+    enum usbip_cut cut;
     struct usbip_device *device; /* imported: the URB phase */
     uint32_t devid;
     struct usbip_header header; /* of the PDU whose size was asked for last */
@@ -38,6 +42,8 @@ static int end(struct usbip_device_session *session)
 {
     session->over = true;
     session->awake = false; /* that it is over is news, even while output waits */
+    if (session->device)
+        usbip_fault_link_drop(&session->link);
     wake(session);
     return -1;
 }
@@ -53,6 +59,34 @@ static int end_out_of_memory(struct usbip_device_session *session)
     usbip_log(&session->bus->log, USBIP_LOG_ERROR, "%s: out of memory, connection closed",
               session->peer);
     return end(session);
+}
+
+static void release_device(struct usbip_device_session *session)
+{
+    if (!session->device)
+        return;
+    usbip_log(&session->bus->log, USBIP_LOG_INFO, "%s: detached from %s", subject(session),
+              session->peer);
+    usbip_device_release(session->device);
+    session->device = NULL;
+}
+
+/* Bytes that wait, whatever for. */
+static size_t waiting_size(const struct usbip_device_session *session)
+{
+    return session->output.size + session->taken.size - session->taken_size +
+           session->link.held_bytes;
+}
+
+/* A reply ends the output, from `start` on: its faults. */
+static int finish_reply(struct usbip_device_session *session, size_t start,
+                        const struct usbip_reply *reply)
+{
+    if (session->over && session->device)
+        return -1;
+    if (usbip_fault_link_reply(&session->link, &session->output, start, reply) < 0)
+        return end_out_of_memory(session);
+    return 0;
 }
 
 static int append(struct usbip_device_session *session, const void *data, size_t size)
@@ -133,6 +167,7 @@ static int reply_import(struct usbip_device_session *session, const uint8_t *pdu
     if (!usbip_device_claim(device, session))
         return refuse_import(session, busid, USBIP_ST_DEV_BUSY);
     session->device = device;
+    session->link.device = device;
     struct usbip_device_record record;
     usbip_bus_describe(device, &record);
     session->devid = usbip_devid(&record);
@@ -142,6 +177,21 @@ static int reply_import(struct usbip_device_session *session, const uint8_t *pdu
     if (append_op_common(session, OP_REP_IMPORT, USBIP_ST_OK) < 0)
         return -1;
     return append(session, bytes, sizeof bytes);
+}
+
+static int answer_op(struct usbip_device_session *session, const uint8_t *pdu, bool imports)
+{
+    size_t start = session->output.size;
+    int result = imports ? reply_import(session, pdu) : reply_devlist(session);
+    if (!session->link.active || session->output.size == start)
+        return result;
+    const struct usbip_reply reply = {.kind = imports ? USBIP_REPLY_IMPORT : USBIP_REPLY_DEVLIST};
+    if (finish_reply(session, start, &reply) < 0)
+        return -1;
+    if (!session->link.refused)
+        return result;
+    release_device(session);
+    return end(session);
 }
 
 static int64_t op_size(struct usbip_device_session *session, const uint8_t *bytes, size_t have)
@@ -235,7 +285,12 @@ static int64_t urb_size(struct usbip_device_session *session, const uint8_t *byt
 static int unlink_urb(struct usbip_device_session *session)
 {
     const struct usbip_header *request = &session->header;
-    bool waited = usbip_device_unlink(session->device, request->cmd_unlink.unlink_seqnum);
+    uint32_t unlink_seqnum = request->cmd_unlink.unlink_seqnum;
+    enum usbip_direction direction = USBIP_DIR_OUT;
+    int endpoint = -1;
+    if (session->link.active)
+        endpoint = usbip_device_find_urb(session->device, unlink_seqnum, &direction);
+    bool waited = usbip_device_unlink(session->device, unlink_seqnum);
     if (session->over)
         return -1;
     struct usbip_header reply = {
@@ -244,8 +299,18 @@ static int unlink_urb(struct usbip_device_session *session)
         .ret_unlink.status = waited ? -USBIP_ECONNRESET : 0,
     };
     uint8_t bytes[USBIP_HEADER_SIZE];
+    size_t start = session->output.size;
     usbip_encode_header(bytes, &reply);
-    return append(session, bytes, sizeof bytes);
+    if (append(session, bytes, sizeof bytes) < 0)
+        return -1;
+    if (!session->link.active)
+        return 0;
+    return finish_reply(session, start,
+                        &(struct usbip_reply){.kind = USBIP_REPLY_UNLINK,
+                                              .endpoint = (uint8_t)endpoint,
+                                              .in = direction == USBIP_DIR_IN,
+                                              .unlinked = endpoint >= 0,
+                                              .unlinked_seqnum = unlink_seqnum});
 }
 
 static int urb_pdu(struct usbip_device_session *session, const uint8_t *pdu)
@@ -275,8 +340,17 @@ void usbip_device_session_complete(struct usbip_device_session *session,
         return;
     }
     usbip_encode_header(header, &reply);
+    size_t start = session->output.size;
     session->output.size += USBIP_HEADER_SIZE + payload_size;
     wake(session);
+    if (!session->link.active)
+        return;
+    if (urb->endpoint)
+        usbip_device_faults_bytes(session->device, actual_length);
+    finish_reply(session, start,
+                 &(struct usbip_reply){.kind = USBIP_REPLY_SUBMIT,
+                                       .endpoint = urb->endpoint,
+                                       .in = urb->direction == USBIP_DIR_IN});
 }
 
 uint8_t *usbip_device_session_reserve(struct usbip_device_session *session, uint32_t size)
@@ -287,7 +361,7 @@ uint8_t *usbip_device_session_reserve(struct usbip_device_session *session, uint
 
 bool usbip_device_session_has_room(struct usbip_device_session *session)
 {
-    bool room = usbip_device_session_wants_input(session);
+    bool room = !session->over && waiting_size(session) < USBIP_SESSION_OUTPUT_LIMIT;
     session->held_back |= !room;
     return room;
 }
@@ -303,14 +377,28 @@ static int64_t pdu_size(void *context, const uint8_t *bytes, size_t have)
 static int pdu(void *context, const uint8_t *bytes, size_t size)
 {
     struct usbip_device_session *session = context;
-    int result = session->device                     ? urb_pdu(session, bytes)
-                 : size == USBIP_IMPORT_REQUEST_SIZE ? reply_import(session, bytes)
-                                                     : reply_devlist(session);
+    int result = session->device ? urb_pdu(session, bytes)
+                                 : answer_op(session, bytes, size == USBIP_IMPORT_REQUEST_SIZE);
     /* The behaviour may have unplugged the device meanwhile. */
     return session->over ? -1 : result;
 }
 
 static const struct usbip_framing framing = {pdu_size, pdu};
+
+/* Replies are due, reading goes on, or output may leave again. */
+static void on_link_timer(struct usbip_timer *timer)
+{
+    struct usbip_device_session *session = timer->user;
+    if (usbip_fault_link_release(&session->link, &session->output) < 0) {
+        end_out_of_memory(session);
+        return;
+    }
+    struct usbip_buffer unread = usbip_fault_link_unread(&session->link);
+    if (unread.size > 0)
+        usbip_device_session_receive(session, unread.data, unread.size);
+    usbip_buffer_free(&unread);
+    wake(session);
+}
 
 struct usbip_device_session *
 usbip_device_session_new(struct usbip_bus *bus, const char *peer,
@@ -323,6 +411,7 @@ usbip_device_session_new(struct usbip_bus *bus, const char *peer,
     session->events = *events;
     session->context = context;
     snprintf(session->peer, sizeof session->peer, "%s", peer);
+    usbip_fault_link_init(&session->link, &bus->faults, on_link_timer, session);
     return session;
 }
 
@@ -331,11 +420,8 @@ void usbip_device_session_free(struct usbip_device_session *session)
     if (!session)
         return;
     session->over = true;
-    if (session->device) {
-        usbip_log(&session->bus->log, USBIP_LOG_INFO, "%s: detached from %s", subject(session),
-                  session->peer);
-        usbip_device_release(session->device);
-    }
+    release_device(session);
+    usbip_fault_link_free(&session->link);
     usbip_buffer_free(&session->input);
     usbip_buffer_free(&session->output);
     usbip_buffer_free(&session->taken);
@@ -347,6 +433,12 @@ int usbip_device_session_receive(struct usbip_device_session *session, const uin
 {
     if (session->over)
         return -1;
+    if (session->link.active) {
+        int64_t admitted = usbip_fault_link_admit(&session->link, data, size);
+        if (admitted < 0)
+            return end_out_of_memory(session);
+        size = (size_t)admitted;
+    }
     if (usbip_assemble(&framing, session, &session->input, data, size) == 0)
         return 0;
     return session->over ? -1 : end_out_of_memory(session);
@@ -364,31 +456,80 @@ void usbip_device_session_end_of_input(struct usbip_device_session *session)
     end(session);
 }
 
+/* A fault ends the connection behind what has been taken. */
+static void cut(struct usbip_device_session *session, enum usbip_cut cut)
+{
+    usbip_log(&session->bus->log, USBIP_LOG_INFO, "%s: %s: a fault has %s the connection",
+              session->peer, subject(session), cut == USBIP_CUT_RESET ? "reset" : "closed");
+    session->cut = cut;
+    session->over = true;
+    usbip_fault_link_drop(&session->link);
+    release_device(session);
+    session->output.size = 0;
+    session->taken_size = session->taken.size;
+}
+
+/* Of what has been swapped out, all that may leave at once. */
+static size_t take_piece(struct usbip_device_session *session, const uint8_t **data)
+{
+    enum usbip_cut how;
+    size_t size = session->taken.size - session->taken_size;
+    *data = size > 0 ? session->taken.data + session->taken_size : NULL;
+    if (session->link.active) {
+        size = usbip_fault_link_let_out(&session->link, size, &how);
+        if (how != USBIP_CUT_NONE) {
+            cut(session, how);
+            return size;
+        }
+    }
+    session->taken_size += size;
+    return size;
+}
+
 size_t usbip_device_session_take_output(struct usbip_device_session *session, const uint8_t **data)
 {
-    struct usbip_buffer taken = session->output;
-    session->output = session->taken;
-    session->output.size = 0;
-    session->taken = taken;
     session->awake = false;
-    if (session->output.capacity > 2 * USBIP_SESSION_OUTPUT_LIMIT)
-        usbip_buffer_free(&session->output);
-    if (session->held_back && session->device) {
+    if (session->taken_size == session->taken.size) {
+        struct usbip_buffer taken = session->output;
+        session->output = session->taken;
+        session->output.size = 0;
+        session->taken = taken;
+        session->taken_size = 0;
+        if (session->output.capacity > 2 * USBIP_SESSION_OUTPUT_LIMIT)
+            usbip_buffer_free(&session->output);
+    }
+    size_t size = take_piece(session, data);
+    if (session->held_back && session->device &&
+        waiting_size(session) < USBIP_SESSION_OUTPUT_LIMIT) {
         session->held_back = false;
         usbip_device_resume(session->device);
     }
-    *data = taken.data;
-    return taken.size;
+    return size;
 }
 
 size_t usbip_device_session_output_size(const struct usbip_device_session *session)
 {
-    return session->output.size;
+    if (usbip_fault_link_is_shut(&session->link))
+        return 0;
+    return session->output.size + session->taken.size - session->taken_size;
+}
+
+bool usbip_device_session_holds_output(const struct usbip_device_session *session)
+{
+    /* A device that is gone says no more. */
+    return !(session->over && session->device) &&
+           waiting_size(session) > usbip_device_session_output_size(session);
+}
+
+enum usbip_cut usbip_device_session_cut(const struct usbip_device_session *session)
+{
+    return session->cut;
 }
 
 bool usbip_device_session_wants_input(const struct usbip_device_session *session)
 {
-    return !session->over && session->output.size < USBIP_SESSION_OUTPUT_LIMIT;
+    return !session->over && !session->link.stopped_by &&
+           waiting_size(session) < USBIP_SESSION_OUTPUT_LIMIT;
 }
 
 bool usbip_device_session_is_over(const struct usbip_device_session *session)
