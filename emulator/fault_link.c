@@ -506,6 +506,27 @@ struct usbip_buffer usbip_fault_link_unread(struct usbip_fault_link *link)
     return unread;
 }
 
+static bool is_cut(const struct usbip_fault_link *link, const struct usbip_fault *fault)
+{
+    return is_gate(link, fault, USBIP_FAULT_CLOSE) || is_gate(link, fault, USBIP_FAULT_RESET);
+}
+
+/* Whether the connection ends here. */
+static enum usbip_cut find_cut(struct usbip_fault_link *link)
+{
+    struct usbip_faults *faults = link->faults;
+    for (unsigned i = 0; i < faults->count; i++) {
+        struct usbip_fault *fault = faults->list[i];
+        uint64_t *passed = usbip_fault_passed(&link->progress, fault);
+        if (!is_cut(link, fault) || *passed == DONE || bytes_left(fault, *passed) > 0)
+            continue;
+        *passed = DONE;
+        if (usbip_fault_fires(fault))
+            return fault->options.kind == USBIP_FAULT_CLOSE ? USBIP_CUT_CLOSE : USBIP_CUT_RESET;
+    }
+    return USBIP_CUT_NONE;
+}
+
 /* The largest piece that may leave now. */
 static size_t piece_size(struct usbip_fault_link *link, size_t size)
 {
@@ -514,9 +535,7 @@ static size_t piece_size(struct usbip_fault_link *link, size_t size)
         const struct usbip_fault *fault = faults->list[i];
         uint64_t passed = *usbip_fault_passed(&link->progress, fault);
         bool is_fragment = is_gate(link, fault, USBIP_FAULT_FRAGMENT);
-        bool cuts =
-            is_gate(link, fault, USBIP_FAULT_CLOSE) || is_gate(link, fault, USBIP_FAULT_RESET);
-        if ((!is_fragment && !cuts) || passed == DONE)
+        if ((!is_fragment && !is_cut(link, fault)) || passed == DONE)
             continue;
         size_t limit = bytes_left(fault, passed);
         if (is_fragment && limit == 0)
@@ -533,27 +552,21 @@ size_t usbip_fault_link_let_out(struct usbip_fault_link *link, size_t size, enum
     *cut = USBIP_CUT_NONE;
     if (size == 0 || usbip_fault_link_is_shut(link))
         return 0;
+    *cut = find_cut(link);
+    if (*cut != USBIP_CUT_NONE)
+        return 0;
     size = piece_size(link, size);
-    for (unsigned i = 0; i < faults->count && *cut == USBIP_CUT_NONE; i++) {
+    for (unsigned i = 0; i < faults->count; i++) {
         struct usbip_fault *fault = faults->list[i];
         uint64_t *passed = usbip_fault_passed(&link->progress, fault);
-        bool closes = is_gate(link, fault, USBIP_FAULT_CLOSE);
-        if (closes || is_gate(link, fault, USBIP_FAULT_RESET)) {
-            if (*passed == DONE)
-                continue;
-            *passed += size;
-            if (bytes_left(fault, *passed) > 0)
-                continue;
-            *passed = DONE;
-            if (usbip_fault_fires(fault))
-                *cut = closes ? USBIP_CUT_CLOSE : USBIP_CUT_RESET;
-        } else if (is_gate(link, fault, USBIP_FAULT_FRAGMENT)) {
-            bool fires = bytes_left(fault, *passed) == 0 && usbip_fault_fires(fault);
-            *passed += size;
-            if (fires)
-                link->output_opens_us = later_us(link, usbip_fault_value(fault, USBIP_FRAGMENT_MS));
-        }
+        bool is_fragment = is_gate(link, fault, USBIP_FAULT_FRAGMENT);
+        if ((!is_fragment && !is_cut(link, fault)) || *passed == DONE)
+            continue;
+        if (is_fragment && bytes_left(fault, *passed) == 0 && usbip_fault_fires(fault))
+            link->output_opens_us = later_us(link, usbip_fault_value(fault, USBIP_FRAGMENT_MS));
+        *passed += size;
     }
+    *cut = find_cut(link);
     /* Without a timer the output would wait for ever. */
     if (usbip_fault_link_is_shut(link) && set_timer(link) < 0)
         link->output_opens_us = 0;
