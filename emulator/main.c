@@ -212,7 +212,7 @@ static void print_devices(const struct emulator *emulator, char **paths)
         struct usbip_device_record record;
         char product[MAX_PRODUCT_SIZE];
         usbip_bus_describe(device, &record);
-        snprintf(product, sizeof product, "%s", usbip_script_product(emulator->scripts[i]));
+        snprintf(product, sizeof product, "%s", usbip_device_product(device));
         usbip_blank_control_characters(product);
         printf("%s  %04x:%04x  \"%s\"  %s  %s\n", record.busid, record.idVendor, record.idProduct,
                product, usbip_device_function(device)->type->name, paths[i]);
