@@ -97,7 +97,7 @@ static const struct usbip_fault_type types[USBIP_FAULT_KINDS] = {
          CHANCES},
     [USBIP_FAULT_OP_BUSID] = {"op_busid", "another busid in OP_REP_IMPORT",
                               (const struct usbip_fault_parameter[]){
-                                  {"value", USBIP_PARAMETER_BUSID, 1, 0, 0, 0, NULL,
+                                  {"value", USBIP_PARAMETER_BUSID, USBIP_OP_VALUE, 0, 0, 0, NULL,
                                    "the busid (default: 9-9)"},
                                   END},
                               CHANCES},

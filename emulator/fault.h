@@ -99,7 +99,7 @@ enum usbip_fault_parameter_kind {
 struct usbip_fault_parameter {
     const char *key;
     enum usbip_fault_parameter_kind kind;
-    unsigned place; /* in values[] */
+    unsigned place; /* in values[], below USBIP_FAULT_OWN for what several have; a busid is none */
     int64_t min, max, standard;
     const char *words; /* "no|yes": values 0 and 1 */
     const char *help;
