@@ -24,7 +24,6 @@ struct usbip_held_reply {
     unsigned swapped_by; /* id of the fault for which it waits for another to go first; 0: none */
     enum usbip_reorder_scope scope;
     uint64_t unswapped_due_us; /* when it was due without that */
-    enum usbip_reply_kind kind;
     uint8_t endpoint;
     size_t size;
     uint8_t *data;
@@ -44,10 +43,8 @@ static uint64_t later_us(const struct usbip_fault_link *link, int64_t ms)
 static int set_timer(struct usbip_fault_link *link)
 {
     uint64_t due_us = link->held ? link->held->due_us : USBIP_NEVER;
-    for (const struct usbip_held_reply *late = link->late; late; late = late->next) {
-        if (late->due_us < due_us)
-            due_us = late->due_us;
-    }
+    if (link->late && link->late->due_us < due_us)
+        due_us = link->late->due_us;
     if (link->stopped_by && link->reading_opens_us < due_us)
         due_us = link->reading_opens_us;
     if (usbip_fault_link_is_shut(link) && link->output_opens_us < due_us)
@@ -104,19 +101,19 @@ static void free_held(struct usbip_fault_link *link, struct usbip_held_reply *he
     free(held);
 }
 
-static void drop(struct usbip_fault_link *link, struct usbip_held_reply **list)
+static void drop(struct usbip_fault_link *link, struct usbip_held_reply *list)
 {
-    while (*list) {
-        struct usbip_held_reply *held = *list;
-        *list = held->next;
-        free_held(link, held);
+    for (struct usbip_held_reply *next; list; list = next) {
+        next = list->next;
+        free_held(link, list);
     }
 }
 
 void usbip_fault_link_drop(struct usbip_fault_link *link)
 {
-    drop(link, &link->held);
-    drop(link, &link->late);
+    drop(link, link->held);
+    drop(link, link->late);
+    link->held = link->last_held = link->late = link->swapping = NULL;
 }
 
 /* Returns a copy that is on no list yet, or NULL. */
@@ -132,89 +129,100 @@ static struct usbip_held_reply *make_held(struct usbip_fault_link *link, const u
         return NULL;
     }
     memcpy(copy, data, size);
-    *held = (struct usbip_held_reply){.due_us = due_us,
-                                      .kind = reply->kind,
-                                      .endpoint = reply->endpoint,
-                                      .size = size,
-                                      .data = copy};
+    *held = (struct usbip_held_reply){
+        .due_us = due_us, .endpoint = reply->endpoint, .size = size, .data = copy};
     link->held_bytes += size;
     return held;
 }
 
-static void put_last(struct usbip_held_reply **list, struct usbip_held_reply *held)
+static void put_last(struct usbip_fault_link *link, struct usbip_held_reply *held)
 {
-    while (*list)
-        list = &(*list)->next;
-    *list = held;
+    if (link->last_held)
+        link->last_held->next = held;
+    else
+        link->held = held;
+    link->last_held = held;
 }
 
-/* The one that waits for this reply to go first. */
-static struct usbip_held_reply **find_swapped(struct usbip_fault_link *link,
-                                              const struct usbip_reply *reply)
+/* The one that waits for this reply to go first, or NULL. */
+static struct usbip_held_reply *find_swapped(const struct usbip_fault_link *link,
+                                             const struct usbip_reply *reply)
 {
-    struct usbip_held_reply **at = &link->held;
-    if (reply->kind != USBIP_REPLY_SUBMIT)
+    struct usbip_held_reply *waits = link->swapping;
+    if (!waits || reply->kind != USBIP_REPLY_SUBMIT)
         return NULL;
-    for (; *at; at = &(*at)->next) {
-        bool same = (*at)->endpoint == reply->endpoint;
-        if ((*at)->swapped_by && same == ((*at)->scope == USBIP_REORDER_WITHIN))
-            return at;
-    }
-    return NULL;
+    bool same = waits->endpoint == reply->endpoint;
+    return same == (waits->scope == USBIP_REORDER_WITHIN) ? waits : NULL;
 }
 
-/* Puts a reply where the one at *at is, and that one where the reply would have been. */
-static void swap(struct usbip_fault_link *link, struct usbip_held_reply **at,
+/* What is sent changes places; where in the list and when stays. */
+static void exchange(struct usbip_held_reply *a, struct usbip_held_reply *b)
+{
+    struct usbip_held_reply copy = *a;
+    a->endpoint = b->endpoint;
+    a->size = b->size;
+    a->data = b->data;
+    b->endpoint = copy.endpoint;
+    b->size = copy.size;
+    b->data = copy.data;
+}
+
+/* Lets the reply go before the one that waits: in its place, or right before it. */
+static void swap(struct usbip_fault_link *link, struct usbip_held_reply *waits,
                  struct usbip_held_reply *held)
 {
-    struct usbip_held_reply *waits = *at;
+    link->swapping = NULL;
     waits->swapped_by = 0;
     waits->due_us = held->due_us;
-    if (waits->scope == USBIP_REORDER_ACROSS) {
-        held->next = waits;
-        *at = held;
-        return;
+    exchange(waits, held);
+    if (waits->scope == USBIP_REORDER_WITHIN || link->last_held == waits) {
+        put_last(link, held);
+    } else {
+        held->next = waits->next;
+        waits->next = held;
     }
-    held->next = waits->next;
-    *at = held;
-    waits->next = NULL;
-    put_last(&link->held, waits);
 }
 
 /* Nobody came to go first: then nothing has happened. */
-static void give_up_swap(struct usbip_fault_link *link, struct usbip_held_reply *held)
+static void give_up_swap(struct usbip_fault_link *link)
 {
+    struct usbip_held_reply *held = link->swapping;
+    if (!held)
+        return;
     struct usbip_fault *fault = usbip_fault_find(link->faults, held->swapped_by);
+    link->swapping = NULL;
     held->swapped_by = 0;
     held->due_us = held->unswapped_due_us;
     if (fault)
         fault->fired--;
 }
 
-static int send_due(struct usbip_fault_link *link, struct usbip_held_reply **at,
+static int send_due(struct usbip_fault_link *link, struct usbip_held_reply *held,
                     struct usbip_buffer *output)
 {
-    struct usbip_held_reply *held = *at;
     if (usbip_buffer_append(output, held->data, held->size) < 0)
         return -1;
-    *at = held->next;
-    if (held->swapped_by)
-        give_up_swap(link, held);
     free_held(link, held);
     return 0;
 }
 
 int usbip_fault_link_release(struct usbip_fault_link *link, struct usbip_buffer *output)
 {
-    while (link->held && link->held->due_us <= now_us(link)) {
-        if (send_due(link, &link->held, output) < 0)
+    for (struct usbip_held_reply *held; (held = link->held) && held->due_us <= now_us(link);) {
+        if (held == link->swapping)
+            give_up_swap(link);
+        struct usbip_held_reply *next = held->next;
+        if (send_due(link, held, output) < 0)
             return -1;
+        link->held = next;
+        if (!next)
+            link->last_held = NULL;
     }
-    for (struct usbip_held_reply **at = &link->late; *at;) {
-        if ((*at)->due_us > now_us(link))
-            at = &(*at)->next;
-        else if (send_due(link, at, output) < 0)
+    for (struct usbip_held_reply *late; (late = link->late) && late->due_us <= now_us(link);) {
+        struct usbip_held_reply *next = late->next;
+        if (send_due(link, late, output) < 0)
             return -1;
+        link->late = next;
     }
     return set_timer(link);
 }
@@ -229,15 +237,6 @@ struct verdict {
     struct usbip_fault *reordered; /* by this one */
     struct usbip_fault *late;      /* another reply is to follow */
 };
-
-static bool is_swapping(const struct usbip_fault_link *link)
-{
-    for (const struct usbip_held_reply *held = link->held; held; held = held->next) {
-        if (held->swapped_by)
-            return true;
-    }
-    return false;
-}
 
 /* Whether this is a reply that the fault looks for. */
 static bool looks_for(const struct usbip_fault *fault, const struct usbip_fault_link *link,
@@ -267,7 +266,7 @@ static bool looks_for(const struct usbip_fault *fault, const struct usbip_fault_
     case USBIP_FAULT_SWALLOW_RET_SUBMIT:
         return is_submit;
     case USBIP_FAULT_REORDER:
-        return is_submit && !is_swapping(link);
+        return is_submit && !link->swapping;
     case USBIP_FAULT_LENGTH:
         return is_submit && (usbip_fault_value(fault, USBIP_LENGTH_BY) > 0 ||
                              usbip_load_be32(pdu + ACTUAL_LENGTH_AT) > 0);
@@ -369,16 +368,22 @@ static int add_late_reply(struct usbip_fault_link *link, const struct usbip_repl
     };
     const struct usbip_reply reply = {.kind = USBIP_REPLY_SUBMIT, .endpoint = unlink->endpoint};
     usbip_encode_header(pdu, &header);
-    for (const struct usbip_held_reply *held = link->held; held; held = held->next) {
-        if (held->due_us > due_us)
-            due_us = held->due_us;
-    }
+    if (link->last_held && link->last_held->due_us > due_us)
+        due_us = link->last_held->due_us;
     struct usbip_held_reply *late =
         make_held(link, pdu, USBIP_HEADER_SIZE + (unlink->in ? size : 0), &reply,
                   due_us + (uint64_t)ms * 1000);
     if (!late)
         return -1;
-    put_last(ms > 0 ? &link->late : &link->held, late);
+    if (ms == 0) {
+        put_last(link, late);
+        return 0;
+    }
+    struct usbip_held_reply **at = &link->late;
+    while (*at && (*at)->due_us <= late->due_us)
+        at = &(*at)->next;
+    late->next = *at;
+    *at = late;
     return 0;
 }
 
@@ -386,6 +391,7 @@ static void wait_for_other(struct usbip_fault_link *link, struct usbip_held_repl
                            const struct usbip_fault *fault)
 {
     uint64_t deadline_us = later_us(link, usbip_fault_value(fault, USBIP_REORDER_MS));
+    link->swapping = held;
     held->swapped_by = fault->id;
     held->scope = (enum usbip_reorder_scope)usbip_fault_value(fault, USBIP_REORDER_SCOPE);
     held->unswapped_due_us = held->due_us;
@@ -397,7 +403,7 @@ static void wait_for_other(struct usbip_fault_link *link, struct usbip_held_repl
 static int hold(struct usbip_fault_link *link, struct usbip_buffer *output, size_t start,
                 const struct usbip_reply *reply, const struct verdict *verdict)
 {
-    struct usbip_held_reply **swapped = find_swapped(link, reply);
+    struct usbip_held_reply *swapped = find_swapped(link, reply);
     for (unsigned i = 0; i < verdict->copies; i++) {
         struct usbip_held_reply *held = make_held(link, output->data + start, output->size - start,
                                                   reply, now_us(link) + verdict->delay_us);
@@ -408,7 +414,7 @@ static int hold(struct usbip_fault_link *link, struct usbip_buffer *output, size
         if (i == 0 && swapped)
             swap(link, swapped, held);
         else
-            put_last(&link->held, held);
+            put_last(link, held);
     }
     output->size = start;
     return 0;
@@ -427,11 +433,8 @@ int usbip_fault_link_reply(struct usbip_fault_link *link, struct usbip_buffer *o
     if (verdict.swallowed)
         output->size = start;
     /* A RET_UNLINK never overtakes the RET_SUBMIT before it. */
-    for (struct usbip_held_reply *held = link->held;
-         held && reply->kind == USBIP_REPLY_UNLINK && !verdict.swallowed; held = held->next) {
-        if (held->swapped_by)
-            give_up_swap(link, held);
-    }
+    if (reply->kind == USBIP_REPLY_UNLINK && !verdict.swallowed)
+        give_up_swap(link);
     bool holds = link->held || verdict.delay_us > 0 || verdict.copies > 1 || verdict.reordered;
     if (holds && !verdict.swallowed && hold(link, output, start, reply, &verdict) < 0)
         return -1;

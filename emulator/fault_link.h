@@ -38,9 +38,10 @@ struct usbip_fault_link {
     struct usbip_fault_progress progress;
     struct usbip_timer timer; /* replies are due, reading goes on, or output may leave again */
 
-    struct usbip_held_reply *held; /* in the order in which they leave */
-    struct usbip_held_reply *late; /* those that wait for nobody */
-    size_t held_bytes;             /* of both */
+    struct usbip_held_reply *held, *last_held; /* in the order in which they leave */
+    struct usbip_held_reply *swapping;         /* the one of them that waits for another */
+    struct usbip_held_reply *late;             /* those that wait for nobody, as they are due */
+    size_t held_bytes;                         /* of both */
 
     uint64_t output_opens_us;  /* no output before */
     uint64_t reading_opens_us; /* while stopped_by is set */

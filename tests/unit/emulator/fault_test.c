@@ -412,6 +412,16 @@ static void test_late_reply(void)
     advance_ms(1);
     CU_ASSERT_EQUAL(client.wakes, 1);
     CU_ASSERT_TRUE(got_in(&client, 6, -104, "") && got_nothing(&client));
+    /* Several, in the order in which they are due. */
+    for (uint32_t i = 10; i < 13; i++) {
+        submit_in(&client, i, 0x81, 64, NULL);
+        submit_unlink(&client, 10 + i, i);
+        CU_ASSERT_TRUE(got_unlinked(&client, 10 + i, -104));
+        advance_ms(1);
+    }
+    advance_ms(40);
+    for (uint32_t i = 10; i < 13; i++)
+        CU_ASSERT_TRUE(got_in(&client, i, -104, ""));
     tear_down();
 }
 
