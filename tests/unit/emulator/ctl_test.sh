@@ -101,8 +101,16 @@ expect 1 '' 'usbip-emulator: s.sock is the control socket of another emulator th
     --listen 127.0.0.1:0 --control s.sock echo.lua
 # What a client does is counted, and so is what the faults do.
 answer=$("$serial" --host "127.0.0.1:$port" send --read 1-1 'hello\n' 2>&1) || fail "send: $answer"
+[ "$answer" = hello ] || fail "send: $answer"
 expect 0 '1-1  urbs [1-9]*  bytes_in [1-9]*  bytes_out [1-9]*
 fault 1  delay:ms=1  fired [1-9]*' '' ctl s.sock counters 1-1
+expect 0 '' '' ctl s.sock quit
+ended
+
+# A client gets through a link that is slow and comes in crumbs.
+start --control s.sock --seed 3 --fault fragment:size=1 --fault delay:ms=2,jitter=5,chance=50 echo.lua
+answer=$("$serial" --host "127.0.0.1:$port" send --read 1-1 'hello\n' 2>&1)
+[ "$answer" = hello ] || fail "send: $answer"
 expect 0 '' '' ctl s.sock quit
 ended
 

@@ -36,6 +36,7 @@ static struct usbip_echo echoes[DEVICES];
 static struct usbip_server *server;
 static char bound[USBIP_SERVER_ADDRESS_SIZE], error_text[USBIP_SERVER_ERROR_SIZE];
 static int port;
+static uint64_t seed = 1; /* of the faults */
 
 /* ---- The server's side ---- */
 
@@ -68,7 +69,7 @@ static void on_stop(uv_async_t *handle)
 static void make_server(bool virtual_time)
 {
     scheduler = (struct usbip_scheduler){0};
-    usbip_faults_init(&bus.faults, &scheduler, 1);
+    usbip_faults_init(&bus.faults, &scheduler, seed);
     CU_ASSERT_EQUAL_FATAL(uv_loop_init(&loop), 0);
     add_devices();
     server = usbip_server_new(&loop, &(struct usbip_server_options){.bus = &bus,
@@ -696,6 +697,39 @@ static void test_fault_delay(void)
     CU_ASSERT(scheduler.now_us >= UINT64_C(4) * 3600000000);
 }
 
+/* What a client gets that sends the same requests, each when the one before is answered. */
+static void receive_with_seed(uint64_t with, uint8_t bytes[], unsigned rounds)
+{
+    const uint32_t round_size = 2 * URB_REPLY + 16;
+    seed = with;
+    start_server_with(true, (const char *const[]){"zero_data:chance=50,device=1-1",
+                                                  "delay:ms=1,jitter=1000,chance=50",
+                                                  "fragment:size=5", NULL});
+    int fd = import(1);
+    for (uint32_t i = 0; i < rounds; i++) {
+        uint8_t request[2 * USBIP_HEADER_SIZE + 16];
+        memset(request, 'a', sizeof request);
+        make_submit(request, 1, 2 * i + 2, 1, true, 64);
+        make_submit(request + USBIP_HEADER_SIZE, 1, 2 * i + 3, 1, false, 16);
+        send_all(fd, request, sizeof request);
+        receive_all(fd, bytes + i * round_size, round_size);
+    }
+    close(fd);
+    stop_server();
+    seed = 1;
+}
+
+static void test_fault_seed(void)
+{
+    enum { ROUNDS = 40, SIZE = ROUNDS * (2 * URB_REPLY + 16) };
+    static uint8_t first[SIZE], again[SIZE], other[SIZE];
+    receive_with_seed(7, first, ROUNDS);
+    receive_with_seed(7, again, ROUNDS);
+    receive_with_seed(8, other, ROUNDS);
+    CU_ASSERT_EQUAL(memcmp(first, again, SIZE), 0);
+    CU_ASSERT_NOT_EQUAL(memcmp(first, other, SIZE), 0);
+}
+
 static void test_fault_stop_reading(void)
 {
     start_server_with(false,
@@ -853,6 +887,7 @@ int main(void)
         {"fault: fragment", test_fault_fragment},
         {"fault: delay", test_fault_delay},
         {"fault: stop reading", test_fault_stop_reading},
+        {"fault: seed", test_fault_seed},
         {"real time", test_real_time},
         {"virtual time", test_virtual_time},
         {"virtual time with a client that does not read",
