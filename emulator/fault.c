@@ -51,6 +51,8 @@ enum {
     REPLIES = CHANCES | 1 << USBIP_FAULT_ENDPOINT,
 };
 
+static const struct usbip_fault_parameter none[] = {END};
+
 static const struct usbip_fault_type types[USBIP_FAULT_KINDS] = {
     [USBIP_FAULT_FRAGMENT] =
         {"fragment", "output leaves in pieces, each a write of its own; after counts bytes",
@@ -73,9 +75,9 @@ static const struct usbip_fault_type types[USBIP_FAULT_KINDS] = {
                                       END},
                                   CHANCES},
     [USBIP_FAULT_CLOSE] = {"close", "the connection is closed (FIN) at byte `after` of the output",
-                           (const struct usbip_fault_parameter[]){END}, CHANCES},
+                           none, CHANCES},
     [USBIP_FAULT_RESET] = {"reset", "the connection is reset (RST) at byte `after` of the output",
-                           (const struct usbip_fault_parameter[]){END}, CHANCES},
+                           none, CHANCES},
     [USBIP_FAULT_OP_VERSION] = {"op_version", "another version in the OP reply",
                                 (const struct usbip_fault_parameter[]){
                                     HEX("value", USBIP_OP_VALUE, UINT16_MAX, 0x0110, "the version"),
@@ -115,10 +117,8 @@ static const struct usbip_fault_type types[USBIP_FAULT_KINDS] = {
                                                                           "bytes more, or less"),
                                                                    END},
                             REPLIES},
-    [USBIP_FAULT_ZERO_DATA] = {"zero_data", "the data in RET_SUBMIT is all zero",
-                               (const struct usbip_fault_parameter[]){END}, REPLIES},
-    [USBIP_FAULT_DUPLICATE] = {"duplicate", "a reply is sent twice",
-                               (const struct usbip_fault_parameter[]){END}, REPLIES},
+    [USBIP_FAULT_ZERO_DATA] = {"zero_data", "the data in RET_SUBMIT is all zero", none, REPLIES},
+    [USBIP_FAULT_DUPLICATE] = {"duplicate", "a reply is sent twice", none, REPLIES},
     [USBIP_FAULT_REORDER] = {"reorder", "a RET_SUBMIT waits for the next one, which goes first",
                              (const struct usbip_fault_parameter[]){
                                  WORD("scope", USBIP_REORDER_SCOPE, "within|across", 0,
@@ -127,10 +127,10 @@ static const struct usbip_fault_type types[USBIP_FAULT_KINDS] = {
                                         "how long it waits, at most"),
                                  END},
                              REPLIES},
-    [USBIP_FAULT_SWALLOW_RET_SUBMIT] = {"swallow_ret_submit", "RET_SUBMIT is not sent",
-                                        (const struct usbip_fault_parameter[]){END}, REPLIES},
-    [USBIP_FAULT_SWALLOW_RET_UNLINK] = {"swallow_ret_unlink", "RET_UNLINK is not sent",
-                                        (const struct usbip_fault_parameter[]){END}, REPLIES},
+    [USBIP_FAULT_SWALLOW_RET_SUBMIT] = {"swallow_ret_submit", "RET_SUBMIT is not sent", none,
+                                        REPLIES},
+    [USBIP_FAULT_SWALLOW_RET_UNLINK] = {"swallow_ret_unlink", "RET_UNLINK is not sent", none,
+                                        REPLIES},
     [USBIP_FAULT_LATE_REPLY] =
         {"late_reply", "after its RET_UNLINK an unlinked URB has a RET_SUBMIT too",
          (const struct usbip_fault_parameter[]){

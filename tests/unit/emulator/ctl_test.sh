@@ -53,7 +53,7 @@ ended() {
 
 usage='; usbip-emulator ctl --help shows the requests'
 echo "device { type = 'cdc_acm', product = 'A' } function on_data(b) write(b) end" >echo.lua
-echo "device { type = 'cdc_acm', product = 'B\\27[31m' } fault { name = 'duplicate', count = 1 }" >fault.lua
+printf '%s\n' "device { type = 'cdc_acm', product = 'B\\27[31m' } fault { name = 'duplicate', count = 1 }" >fault.lua
 
 # Wrong usage.
 expect 2 '' "usbip-emulator ctl: FILE.sock and REQUEST are needed$usage" ctl
