@@ -1,6 +1,5 @@
 #include "emulator/fault_device.h"
 
-#include <inttypes.h>
 #include <string.h>
 
 #include "emulator/device_internal.h"
