@@ -1,4 +1,4 @@
-"""The libraries that the system provides, as @libuv, @lua, @libpcap and @cunit.
+"""The libraries that the system provides, as @libuv, @lua, @jansson, @libpcap and @cunit.
 
 A repository is fetched only when a target that needs it is built, so a missing library is an
 error only for those.
@@ -83,6 +83,12 @@ def system_libraries():
         library = "lua",
         modules = ["lua5.4", "lua54", "lua-5.4", "lua >= 5.4"],
         package = "liblua5.4-dev",
+    )
+    _pkg_config(
+        name = "jansson",
+        library = "jansson",
+        modules = ["jansson"],
+        package = "libjansson-dev",
     )
     _pkg_config(
         name = "libpcap",

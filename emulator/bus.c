@@ -22,6 +22,7 @@ int usbip_bus_add(struct usbip_bus *bus, struct usbip_device *device)
     }
     bus->devices[bus->count++] = device;
     device->devnum = bus->count;
+    device->faults.faults = &bus->faults;
     snprintf(device->name, sizeof device->name, "%d-%u", BUSNUM, device->devnum);
     return 0;
 }
@@ -31,17 +32,23 @@ void usbip_bus_free(struct usbip_bus *bus)
     for (unsigned i = 0; i < bus->count; i++)
         usbip_device_free(bus->devices[i]);
     free(bus->devices);
+    usbip_faults_free(&bus->faults);
     *bus = (struct usbip_bus){.log = bus->log, .personality = bus->personality};
+}
+
+struct usbip_device *usbip_bus_device(const struct usbip_bus *bus, const char *busid)
+{
+    for (unsigned i = 0; i < bus->count; i++) {
+        if (strcmp(bus->devices[i]->name, busid) == 0)
+            return bus->devices[i];
+    }
+    return NULL;
 }
 
 struct usbip_device *usbip_bus_find(const struct usbip_bus *bus, const char *busid)
 {
-    for (unsigned i = 0; i < bus->count; i++) {
-        struct usbip_device *device = bus->devices[i];
-        if (device->plugged && strcmp(device->name, busid) == 0)
-            return device;
-    }
-    return NULL;
+    struct usbip_device *device = usbip_bus_device(bus, busid);
+    return device && device->plugged ? device : NULL;
 }
 
 void usbip_bus_describe(const struct usbip_device *device, struct usbip_device_record *record)

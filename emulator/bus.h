@@ -3,6 +3,7 @@
 #define EMULATOR_BUS_H
 
 #include "emulator/device.h"
+#include "emulator/fault.h"
 
 enum { USBIP_MAX_DEVICES = 4096 };
 
@@ -12,16 +13,19 @@ struct usbip_bus {
     unsigned capacity;
     struct usbip_log log;
     const struct usbip_personality *personality; /* of the server; NULL: strict */
+    struct usbip_faults faults;                  /* usbip_faults_init() comes before the first */
 };
 
 /* Takes the device over and gives it the next busid. Returns 0, or -1 at the limit or out of
  * memory; then the device stays the caller's. */
 int usbip_bus_add(struct usbip_bus *bus, struct usbip_device *device);
 
-/* Frees all devices. No session may be left. */
+/* Frees all devices and faults. No session may be left. */
 void usbip_bus_free(struct usbip_bus *bus);
 
-/* The plugged device with this busid, or NULL. */
+/* The device with this busid, plugged or not, or NULL. */
+struct usbip_device *usbip_bus_device(const struct usbip_bus *bus, const char *busid);
+/* The same if it is plugged. */
 struct usbip_device *usbip_bus_find(const struct usbip_bus *bus, const char *busid);
 
 /* Record of a device with its place on the bus. */

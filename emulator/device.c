@@ -127,9 +127,11 @@ static void keep_data(struct usbip_device *device, struct usbip_urb *urb)
 
 static void refuse(struct usbip_device *device, const struct usbip_header *header, int32_t status)
 {
+    bool in = header->direction == USBIP_DIR_IN;
     struct usbip_urb urb = {
         .device = device,
         .seqnum = header->seqnum,
+        .endpoint = (uint8_t)((header->ep & 0x0f) | (in && header->ep ? USB_DIR_IN : 0)),
         .devid = header->devid,
         .ep = header->ep,
         .direction = (enum usbip_direction)header->direction,
@@ -269,6 +271,16 @@ static void unlink_lazily(struct usbip_device *device, struct usbip_urb *victim)
         return;
     queue->unlinks = 0;
     end_urbs(queue, device->personality->abort_status);
+}
+
+int usbip_device_find_urb(const struct usbip_device *device, uint32_t seqnum,
+                          enum usbip_direction *direction)
+{
+    const struct usbip_urb *urb = find_urb(device, seqnum);
+    if (!urb)
+        return -1;
+    *direction = urb->direction;
+    return urb->endpoint;
 }
 
 bool usbip_device_unlink(struct usbip_device *device, uint32_t seqnum)
@@ -478,6 +490,7 @@ uint32_t usbip_device_claim(struct usbip_device *device, struct usbip_device_ses
         usbip_device_release(device);
     }
     device->session = session;
+    usbip_device_faults_attach(device);
     if (device->behaviour.ops->attach)
         device->behaviour.ops->attach(device->behaviour.context);
     return USBIP_ST_OK;
@@ -525,22 +538,51 @@ bool usbip_device_is_claimed(const struct usbip_device *device)
     return device->session != NULL;
 }
 
+void usbip_device_set_identity(struct usbip_device *device, uint16_t idVendor, uint16_t idProduct)
+{
+    device->own_idVendor = device->descriptor.idVendor;
+    device->own_idProduct = device->descriptor.idProduct;
+    device->descriptor.idVendor = idVendor;
+    device->descriptor.idProduct = idProduct;
+    device->has_other_identity = true;
+}
+
 void usbip_device_unplug(struct usbip_device *device)
 {
+    usbip_timer_cancel(device->scheduler, &device->plug_timer);
     if (!device->plugged)
         return;
     device->plugged = false;
+    if (device->has_other_identity) {
+        device->descriptor.idVendor = device->own_idVendor;
+        device->descriptor.idProduct = device->own_idProduct;
+        device->has_other_identity = false;
+    }
     if (device->session)
         usbip_device_session_disconnect(device->session, "unplugged");
 }
 
 void usbip_device_plug(struct usbip_device *device)
 {
+    usbip_timer_cancel(device->scheduler, &device->plug_timer);
     if (device->plugged)
         return;
     device->plugged = true;
     device->broken = false;
     usbip_log(device->log, USBIP_LOG_INFO, "%s: plugged in", device->name);
+}
+
+static void plug_again(struct usbip_timer *timer)
+{
+    usbip_device_plug(timer->user);
+}
+
+int usbip_device_plug_after(struct usbip_device *device, uint64_t delay_us)
+{
+    device->plug_timer.fired = plug_again;
+    device->plug_timer.user = device;
+    return usbip_timer_arm(device->scheduler, &device->plug_timer,
+                           device->scheduler->now_us + delay_us);
 }
 
 bool usbip_device_is_plugged(const struct usbip_device *device)
@@ -736,6 +778,8 @@ void usbip_device_free(struct usbip_device *device)
         device->function->type->destroy(device->function);
     usbip_timer_cancel(device->scheduler, &device->settling_timer);
     forget_host(device);
+    usbip_timer_cancel(device->scheduler, &device->plug_timer);
+    usbip_timer_cancel(device->scheduler, &device->faults.leave_timer);
     for (unsigned i = 0; i < USBIP_MAX_STRINGS; i++)
         free(device->strings[i]);
     free(device->configuration);
@@ -826,6 +870,12 @@ const struct usbip_log *usbip_device_log(const struct usbip_device *device)
 const char *usbip_device_name(const struct usbip_device *device)
 {
     return device->name;
+}
+
+const char *usbip_device_product(const struct usbip_device *device)
+{
+    const char *product = device->strings[device->descriptor.iProduct];
+    return product ? product : "";
 }
 
 struct usbip_device_counters *usbip_device_counters(struct usbip_device *device)

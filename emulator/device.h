@@ -109,6 +109,9 @@ int usbip_device_endpoint_type(const struct usbip_device *device, uint8_t endpoi
 /* The same for the endpoint that a CMD_SUBMIT names. */
 int usbip_device_target_type(const struct usbip_device *device, const struct usbip_header *header);
 
+/* The endpoint on which a URB with this seqnum waits, and in *direction its direction; or -1. */
+int usbip_device_find_urb(const struct usbip_device *device, uint32_t seqnum,
+                          enum usbip_direction *direction);
 /*
  * Takes a waiting URB back without completion. Returns false when none has this seqnum. With lazy
  * unlinks it only loses its completion, and others on its endpoint may be completed instead.
@@ -185,6 +188,8 @@ struct usbip_scheduler *usbip_device_scheduler(const struct usbip_device *device
 const struct usbip_log *usbip_device_log(const struct usbip_device *device);
 /* For messages: the busid once the device is on a bus. */
 const char *usbip_device_name(const struct usbip_device *device);
+/* Its product string, or "". */
+const char *usbip_device_product(const struct usbip_device *device);
 
 /* ---- For behaviours ---- */
 
@@ -212,6 +217,9 @@ bool usbip_device_send(struct usbip_device *device, uint8_t endpoint, const uint
 /* Unplugs: the client's connection is closed, the device is not listed. Plug brings it back. */
 void usbip_device_unplug(struct usbip_device *device);
 void usbip_device_plug(struct usbip_device *device);
+/* Plugs it in when so much time has passed, unless it is plugged in or unplugged before. Returns 0,
+ * or -1 when memory is out. */
+int usbip_device_plug_after(struct usbip_device *device, uint64_t delay_us);
 bool usbip_device_is_plugged(const struct usbip_device *device);
 
 struct usbip_device_counters {

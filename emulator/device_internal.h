@@ -4,6 +4,7 @@
 #define EMULATOR_DEVICE_INTERNAL_H
 
 #include "emulator/device.h"
+#include "emulator/fault_device.h"
 
 enum {
     ENDPOINT_COUNT = 32, /* 16 numbers, two directions */
@@ -28,6 +29,10 @@ struct usbip_device {
     const struct usbip_personality *personality;
     const struct usbip_settling *settling; /* the present phase; NULL: none */
     struct usbip_timer settling_timer;
+    struct usbip_timer plug_timer; /* armed: it comes back */
+    bool has_other_identity;       /* until it is unplugged */
+    uint16_t own_idVendor, own_idProduct;
+    struct usbip_device_faults faults;
 
     struct usbip_device_descriptor descriptor;
     enum usbip_speed speed;
@@ -70,6 +75,9 @@ void usbip_device_control(struct usbip_device *device, struct usbip_urb *urb);
 /* Ends what waits on these endpoints (0 excepted) with -USBIP_ESHUTDOWN and clears their halts. */
 void usbip_device_shut_down_endpoints(struct usbip_device *device, const uint8_t *endpoints,
                                       size_t count);
+
+/* Shows other ids until the device is unplugged the next time. */
+void usbip_device_set_identity(struct usbip_device *device, uint16_t idVendor, uint16_t idProduct);
 
 /* Ends a halt. Nothing waits on a halted endpoint, so there is nothing to go on with. */
 void usbip_device_clear_halt(struct usbip_device *device, uint8_t endpoint);

@@ -4,54 +4,23 @@
 #include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <uv.h>
 
+#include "emulator/control.h"
+#include "emulator/ctl.h"
+#include "emulator/options.h"
 #include "emulator/script.h"
 #include "emulator/server.h"
-
-#define VERSION "0.1.0"
-
-enum { EXIT_USAGE = 2 };
 
 /* A string descriptor has at most 126 units of UTF-16: not more than three bytes of UTF-8 each. */
 enum { MAX_PRODUCT_SIZE = 3 * 126 + 1 };
 
-static const char help[] =
-    "usage: usbip-emulator [OPTION]... DEVICE...\n"
-    "\n"
-    "Serves emulated USB serial devices to USB/IP clients. Each DEVICE is a Lua script;\n"
-    "docs/scripting.md says what is in it, scripts/ has examples.\n"
-    "\n"
-    "  --listen HOST:PORT  where to accept clients (default 127.0.0.1:3240);\n"
-    "                      port 0 takes a free one, [::1]:3240 is IPv6\n"
-    "  --port-file FILE    write the port's number to FILE once clients are accepted\n"
-    "  --personality NAME  the server that is imitated where servers differ; a script may say\n"
-    "                      another for its device. strict (default), linux, usbipd-win, jiegec\n"
-    "                      or usbip-python; docs/personalities.md says what each does\n"
-    "  --seed N            where the scripts' random numbers start (default: differs each time)\n"
-    "  --virtual-time      do not wait for the devices' timers: time jumps to the next one\n"
-    "                      whenever there is nothing else to do\n"
-    "  --unsafe-scripts    let scripts use files, programs and C modules\n"
-    "  -v, --verbose       show what the devices are told\n"
-    "  --help, --version\n"
-    "\n"
-    "SIGINT or SIGTERM ends it. Exit status: 0, 2 for wrong usage, 1 for everything else.\n";
-
-struct options {
-    const char *listen;
-    const char *port_file;
-    const struct usbip_personality *personality;
-    uint64_t seed;
-    bool has_seed, virtual_time, unsafe_scripts, verbose;
-};
-
 struct emulator {
-    struct options options;
+    struct usbip_emulator_options options;
     uv_loop_t loop;
     uv_signal_t interrupted, terminated;
     struct usbip_scheduler scheduler;
@@ -59,9 +28,8 @@ struct emulator {
     unsigned long dropped_lines;   /* of the log */
     struct usbip_script **scripts; /* of bus.devices */
     struct usbip_server *server;
+    struct usbip_control *control;
 };
-
-/* ---- Command line ---- */
 
 /* A reader that has stopped reading must not stop the devices: what a full pipe does not take is
  * counted instead. */
@@ -82,99 +50,6 @@ static void write_log(void *context, enum usbip_log_level level, const char *lin
     *dropped = 0;
 }
 
-__attribute__((format(printf, 1, 2))) static int usage_error(const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    fputs("usbip-emulator: ", stderr);
-    vfprintf(stderr, format, arguments);
-    va_end(arguments);
-    fputs("; usbip-emulator --help shows the options\n", stderr);
-    return EXIT_USAGE;
-}
-
-static bool parse_seed(const char *text, uint64_t *seed)
-{
-    char *end;
-    errno = 0;
-    *seed = strtoull(text, &end, 0);
-    return errno == 0 && *text >= '0' && *text <= '9' && *end == '\0';
-}
-
-/* Returns -1 to go on, or the exit status. */
-static int parse_options(int argc, char **argv, struct options *options)
-{
-    enum {
-        LISTEN = 256,
-        PORT_FILE,
-        PERSONALITY,
-        SEED,
-        VIRTUAL_TIME,
-        UNSAFE_SCRIPTS,
-        HELP,
-        SHOW_VERSION
-    };
-    static const struct option names[] = {
-        {"listen", required_argument, NULL, LISTEN},
-        {"port-file", required_argument, NULL, PORT_FILE},
-        {"personality", required_argument, NULL, PERSONALITY},
-        {"seed", required_argument, NULL, SEED},
-        {"virtual-time", no_argument, NULL, VIRTUAL_TIME},
-        {"unsafe-scripts", no_argument, NULL, UNSAFE_SCRIPTS},
-        {"verbose", no_argument, NULL, 'v'},
-        {"help", no_argument, NULL, HELP},
-        {"version", no_argument, NULL, SHOW_VERSION},
-        {NULL, 0, NULL, 0},
-    };
-    int option;
-    opterr = 0;
-    while ((option = getopt_long(argc, argv, ":v", names, NULL)) != -1) {
-        switch (option) {
-        case LISTEN:
-            if (!usbip_server_is_address(optarg))
-                return usage_error("--listen %s: not HOST:PORT or [IPv6]:PORT", optarg);
-            options->listen = optarg;
-            break;
-        case PORT_FILE:
-            options->port_file = optarg;
-            break;
-        case PERSONALITY:
-            options->personality = usbip_find_personality(optarg);
-            if (!options->personality)
-                return usage_error("--personality %s: there is none of that name, but %s", optarg,
-                                   usbip_personality_names());
-            break;
-        case SEED:
-            options->has_seed = true;
-            if (!parse_seed(optarg, &options->seed))
-                return usage_error("--seed %s: not a number from 0 to 2^64 - 1", optarg);
-            break;
-        case VIRTUAL_TIME:
-            options->virtual_time = true;
-            break;
-        case UNSAFE_SCRIPTS:
-            options->unsafe_scripts = true;
-            break;
-        case 'v':
-            options->verbose = true;
-            break;
-        case HELP:
-            fputs(help, stdout);
-            return EXIT_SUCCESS;
-        case SHOW_VERSION:
-            puts("usbip-emulator " VERSION);
-            return EXIT_SUCCESS;
-        case ':':
-            return usage_error("%s needs a value", argv[optind - 1]);
-        default:
-            return usage_error("%s is not an option, or takes no value", argv[optind - 1]);
-        }
-    }
-    if (optind == argc)
-        return usage_error("%s", "no DEVICE given");
-    return -1;
-}
-
 /* ---- Devices ---- */
 
 static bool add_device(struct emulator *emulator, const char *path)
@@ -185,6 +60,7 @@ static bool add_device(struct emulator *emulator, const char *path)
         .index = emulator->bus.count,
         .personality = emulator->options.personality,
         .unsafe = emulator->options.unsafe_scripts,
+        .faults = &emulator->bus.faults,
     };
     char error_text[USBIP_SCRIPT_ERROR_SIZE];
     struct usbip_device *device;
@@ -220,6 +96,36 @@ static bool add_devices(struct emulator *emulator, char **paths, int count)
     return true;
 }
 
+/* Before the devices, whose scripts may add more. */
+static bool add_faults(struct emulator *emulator)
+{
+    struct usbip_faults *faults = &emulator->bus.faults;
+    usbip_faults_init(faults, &emulator->scheduler, emulator->options.seed);
+    for (unsigned i = 0; i < emulator->options.fault_count; i++) {
+        char error_text[USBIP_FAULT_ERROR_SIZE];
+        if (!usbip_fault_add(faults, &emulator->options.faults[i], NULL, NULL, error_text)) {
+            fprintf(stderr, "usbip-emulator: --fault: %s\n", error_text);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool check_faults(const struct emulator *emulator)
+{
+    for (unsigned i = 0; i < emulator->options.fault_count; i++) {
+        const char *busid = emulator->options.faults[i].device;
+        if (busid[0] && !usbip_bus_device(&emulator->bus, busid)) {
+            fprintf(stderr,
+                    "usbip-emulator: --fault: there is no device \"%s\"; the busids are 1-1 to "
+                    "1-%u\n",
+                    busid, emulator->bus.count);
+            return false;
+        }
+    }
+    return true;
+}
+
 static void free_devices(struct emulator *emulator)
 {
     unsigned count = emulator->bus.count;
@@ -237,7 +143,7 @@ static void print_devices(const struct emulator *emulator, char **paths)
         struct usbip_device_record record;
         char product[MAX_PRODUCT_SIZE];
         usbip_bus_describe(device, &record);
-        snprintf(product, sizeof product, "%s", usbip_script_product(emulator->scripts[i]));
+        snprintf(product, sizeof product, "%s", usbip_device_product(device));
         usbip_blank_control_characters(product);
         printf("%s  %04x:%04x  \"%s\"  %s  %s\n", record.busid, record.idVendor, record.idProduct,
                product, usbip_device_function(device)->type->name, paths[i]);
@@ -271,19 +177,45 @@ static bool write_port_file(const char *path, int port)
     return written;
 }
 
-static void on_signal(uv_signal_t *handle, int number)
+/* Called once: there are no signals afterwards, and no requests. */
+static void quit(void *context)
 {
-    struct emulator *emulator = handle->data;
-    (void)number;
+    struct emulator *emulator = context;
     usbip_server_close(emulator->server);
+    usbip_control_close(emulator->control);
     uv_close((uv_handle_t *)&emulator->interrupted, NULL);
     uv_close((uv_handle_t *)&emulator->terminated, NULL);
 }
 
+static void on_signal(uv_signal_t *handle, int number)
+{
+    (void)number;
+    quit(handle->data);
+}
+
+static bool start_control(struct emulator *emulator)
+{
+    char error_text[USBIP_CONTROL_ERROR_SIZE];
+    const struct usbip_control_options options = {
+        .bus = &emulator->bus,
+        .quit = quit,
+        .context = emulator,
+    };
+    if (!emulator->options.control)
+        return true;
+    emulator->control =
+        usbip_control_new(&emulator->loop, emulator->options.control, &options, error_text);
+    if (!emulator->control)
+        fprintf(stderr, "usbip-emulator: %s\n", error_text);
+    return emulator->control != NULL;
+}
+
 static bool start(struct emulator *emulator, char **paths)
 {
-    const struct options *options = &emulator->options;
+    const struct usbip_emulator_options *options = &emulator->options;
     char bound[USBIP_SERVER_ADDRESS_SIZE], error_text[USBIP_SERVER_ERROR_SIZE];
+    if (!start_control(emulator))
+        return false;
     int port = usbip_server_listen(emulator->server, options->listen, bound, error_text);
     if (port < 0) {
         fprintf(stderr, "usbip-emulator: %s\n", error_text);
@@ -326,7 +258,7 @@ static int serve(struct emulator *emulator, char **paths)
     uv_signal_start(&emulator->terminated, on_signal, SIGTERM);
     int status = EXIT_SUCCESS;
     if (!start(emulator, paths)) {
-        on_signal(&emulator->terminated, 0);
+        quit(emulator);
         status = EXIT_FAILURE;
     }
     uv_run(&emulator->loop, UV_RUN_DEFAULT);
@@ -337,8 +269,11 @@ static int serve(struct emulator *emulator, char **paths)
 
 int main(int argc, char **argv)
 {
-    struct emulator emulator = {.options.listen = "127.0.0.1:3240"};
-    int status = parse_options(argc, argv, &emulator.options);
+    /* Not on the stack: its options have room for many faults. */
+    static struct emulator emulator = {.options.listen = "127.0.0.1:3240"};
+    if (argc > 1 && strcmp(argv[1], "ctl") == 0)
+        return usbip_ctl(argc - 1, argv + 1);
+    int status = usbip_emulator_parse_options(argc, argv, &emulator.options);
     if (status >= 0)
         return status;
     /* A client that is gone is an error of write(), not a signal. */
@@ -357,7 +292,8 @@ int main(int argc, char **argv)
     if (emulator.options.port_file)
         remove(emulator.options.port_file);
     status = EXIT_FAILURE;
-    if (add_devices(&emulator, argv + optind, argc - optind))
+    if (add_faults(&emulator) && add_devices(&emulator, argv + optind, argc - optind) &&
+        check_faults(&emulator))
         status = serve(&emulator, argv + optind);
     free_devices(&emulator);
     return status;

@@ -410,6 +410,8 @@ static void script_start(void *context, struct usbip_device *device)
 {
     struct usbip_script *script = context;
     script->device = device;
+    if (script->faults)
+        usbip_faults_set_device(script->faults, script, device);
 }
 
 static void script_attach(void *context)
@@ -616,6 +618,7 @@ static int load(lua_State *L)
     seed_random(L, options);
     script_open_device(L);
     script_open_functions(L);
+    script_open_fault(L);
     script_open_dialogue(L);
     script_load_file(L, script->path, options->unsafe ? NULL : "t");
     lua_pushvalue(L, -1);
@@ -673,6 +676,7 @@ struct usbip_script *usbip_script_new(const struct usbip_script_options *options
         script->scheduler = scheduler;
         script->log = log;
         script->options.personality = options->personality;
+        script->faults = options->faults;
         script->L = lua_newstate(allocate, script);
     }
     if (!script || !script->L || !set_paths(script, options->path)) {
@@ -707,21 +711,16 @@ struct usbip_script *usbip_script_new(const struct usbip_script_options *options
     return script;
 }
 
-const char *usbip_script_product(const struct usbip_script *script)
-{
-    const char *product = script->options.strings[script->options.descriptor.iProduct];
-    return product ? product : "";
-}
-
 void usbip_script_free(struct usbip_script *script)
 {
     if (!script)
         return;
     if (script->L) {
         script_dialogue_stop(script);
-        usbip_timer_cancel(script->scheduler, &script->plug_timer);
         lua_close(script->L);
     }
+    if (script->faults)
+        usbip_faults_remove_owner(script->faults, script);
     usbip_buffer_free(&script->dialogue.input);
     free(script->path);
     free(script->folder);

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "emulator/device.h"
+#include "emulator/fault.h"
 
 enum {
     USBIP_SCRIPT_MAX_MEMORY = 64 << 20,       /* bytes, per script */
@@ -27,10 +28,11 @@ struct usbip_script;
 
 struct usbip_script_options {
     const char *path;
-    uint64_t seed;  /* with the index: where the script's random numbers start */
-    unsigned index; /* tells the devices of one run apart */
     const struct usbip_personality *personality; /* unless the script says another; may be NULL */
-    bool unsafe; /* the whole standard library: files, programs, C modules */
+    uint64_t seed;               /* with the index: where the script's random numbers start */
+    unsigned index;              /* tells the devices of one run apart */
+    bool unsafe;                 /* the whole standard library: files, programs, C modules */
+    struct usbip_faults *faults; /* where fault { … } adds them; must outlive the script */
 };
 
 /*
@@ -45,10 +47,7 @@ struct usbip_script *usbip_script_new(const struct usbip_script_options *options
                                       const struct usbip_log *log, struct usbip_device **device,
                                       char error_text[USBIP_SCRIPT_ERROR_SIZE]);
 
-/* The product string that device { … } gave, or "". */
-const char *usbip_script_product(const struct usbip_script *script);
-
-/* Cancels the script's timers too. NULL is allowed. */
+/* Cancels the script's timers and removes its faults too. NULL is allowed. */
 void usbip_script_free(struct usbip_script *script);
 
 #endif

@@ -171,35 +171,20 @@ static int script_halt(lua_State *L)
 
 /* ---- unplug, plug ---- */
 
-static void plug_again(struct usbip_timer *timer)
-{
-    struct usbip_script *script = timer->user;
-    usbip_device_plug(script->device);
-}
-
 static int script_unplug(lua_State *L)
 {
-    struct usbip_script *script = script_of(L);
     struct usbip_device *device = script_need_device(L, "unplug");
-    usbip_timer_cancel(script->scheduler, &script->plug_timer);
-    if (!lua_isnoneornil(L, 1)) {
-        uint64_t delay_us = script_check_ms(L, 1, "unplug");
-        script->plug_timer.fired = plug_again;
-        script->plug_timer.user = script;
-        if (usbip_timer_arm(script->scheduler, &script->plug_timer,
-                            script->scheduler->now_us + delay_us) < 0)
-            return luaL_error(L, "unplug(): out of memory");
-    }
+    bool returns = !lua_isnoneornil(L, 1);
+    uint64_t delay_us = returns ? script_check_ms(L, 1, "unplug") : 0;
     usbip_device_unplug(device);
+    if (returns && usbip_device_plug_after(device, delay_us) < 0)
+        return luaL_error(L, "unplug(): out of memory");
     return 0;
 }
 
 static int script_plug(lua_State *L)
 {
-    struct usbip_script *script = script_of(L);
-    struct usbip_device *device = script_need_device(L, "plug");
-    usbip_timer_cancel(script->scheduler, &script->plug_timer);
-    usbip_device_plug(device);
+    usbip_device_plug(script_need_device(L, "plug"));
     return 0;
 }
 

@@ -3,6 +3,7 @@
  *   script.c           life, limits, hooks
  *   script_device.c    device { … }
  *   script_functions.c what a script can call
+ *   script_fault.c     fault { … }
  *   script_dialogue.c  dialogue() and what it waits with
  *   script_sandbox.c   what is left of Lua's library
  *   script_string.c    its functions for patterns, on
@@ -59,6 +60,7 @@ struct usbip_script {
     struct usbip_device *device; /* NULL until the script has been loaded */
     struct usbip_scheduler *scheduler;
     const struct usbip_log *log;
+    struct usbip_faults *faults;
     char *path;
     char
         *folder; /* where modules are looked for, with a slash at the end; "" for the current one */
@@ -84,7 +86,6 @@ struct usbip_script {
     size_t line_end_size;
 
     bool attached;
-    struct usbip_timer plug_timer;
     struct script_dialogue dialogue;
 };
 
@@ -154,6 +155,7 @@ void script_open_sandbox(lua_State *L);
 void script_open_unsafe(lua_State *L);
 void script_open_device(lua_State *L);
 void script_open_functions(lua_State *L);
+void script_open_fault(lua_State *L);
 void script_open_dialogue(lua_State *L);
 
 void script_dialogue_start(struct usbip_script *script);

@@ -1,5 +1,7 @@
 #include "emulator/serial.h"
 
+#include "emulator/fault_device.h"
+
 /* What an OUT transfer may answer at most while room is left for it: see behaviour.h. */
 enum { PIECE_SIZE = USBIP_FIFO_SIZE / 2 };
 
@@ -30,7 +32,8 @@ bool usbip_serial_set_coding(struct usbip_serial *serial, const struct usbip_lin
 bool usbip_serial_set_lines(struct usbip_serial *serial, unsigned lines)
 {
     const struct usbip_behaviour *behaviour = usbip_device_behaviour(serial->device);
-    bool was_open = serial->lines & USBIP_LINE_DTR, is_open = lines & USBIP_LINE_DTR;
+    unsigned before = serial->lines;
+    bool was_open = before & USBIP_LINE_DTR, is_open = lines & USBIP_LINE_DTR;
     serial->lines = lines;
     usbip_log(usbip_device_log(serial->device), USBIP_LOG_VERBOSE, "%s: DTR %d RTS %d",
               usbip_device_name(serial->device), is_open, (lines & USBIP_LINE_RTS) != 0);
@@ -41,6 +44,7 @@ bool usbip_serial_set_lines(struct usbip_serial *serial, unsigned lines)
         well &= behaviour->ops->open(behaviour->context);
     if (!is_open && was_open && behaviour->ops->close)
         behaviour->ops->close(behaviour->context);
+    usbip_device_faults_lines(serial->device, before, lines, serial->coding.dwDTERate);
     return well;
 }
 

@@ -18,10 +18,12 @@ struct connection {
     struct connection *next_dirty;
     bool dirty; /* on the server's list of those with something to do */
     bool reading;
-    bool writing; /* the last output that was taken is still on its way */
-    bool ended;   /* nothing more will come from the client */
+    bool writing;   /* the last output that was taken is still on its way */
+    bool ended;     /* nothing more will come from the client */
+    bool lingering; /* our side is closed: what the client still sends is dropped */
     bool closing;
     uv_write_t write;
+    uv_shutdown_t shutdown;
     char peer[USBIP_SERVER_ADDRESS_SIZE];
 };
 
@@ -161,7 +163,10 @@ static void close_connection(struct connection *connection)
     if (connection->next)
         connection->next->previous = connection->previous;
     /* The session frees what is being written; closing the handle first drops the request. */
-    uv_close((uv_handle_t *)&connection->socket, on_connection_closed);
+    bool resets =
+        connection->session && usbip_device_session_cut(connection->session) == USBIP_CUT_RESET;
+    if (!resets || uv_tcp_close_reset(&connection->socket, on_connection_closed) < 0)
+        uv_close((uv_handle_t *)&connection->socket, on_connection_closed);
     usbip_device_session_free(connection->session);
     connection->session = NULL;
 }
@@ -187,6 +192,11 @@ static void on_read(uv_stream_t *stream, ssize_t size, const uv_buf_t *buffer)
     if (size == 0)
         return;
     server->did_something = true;
+    if (connection->lingering) {
+        if (size < 0)
+            close_connection(connection);
+        return;
+    }
     if (size > 0) {
         catch_up(server);
         usbip_device_session_receive(connection->session, (const uint8_t *)buffer->base,
@@ -246,6 +256,26 @@ static int send_output(struct connection *connection, const uint8_t *data, size_
     return status;
 }
 
+static void on_shut_down(uv_shutdown_t *request, int status)
+{
+    struct connection *connection = request->data;
+    if (status < 0)
+        close_connection(connection);
+}
+
+/* Closes our side only: with input that nobody has read, close() would send RST instead of FIN. */
+static void linger(struct connection *connection)
+{
+    uv_stream_t *stream = (uv_stream_t *)&connection->socket;
+    connection->lingering = true;
+    connection->shutdown.data = connection;
+    int status = uv_shutdown(&connection->shutdown, stream, on_shut_down);
+    if (status == 0 && !connection->reading)
+        status = uv_read_start(stream, on_allocate, on_read);
+    if (status < 0)
+        close_connection(connection);
+}
+
 static void update_reading(struct connection *connection)
 {
     uv_stream_t *stream = (uv_stream_t *)&connection->socket;
@@ -263,6 +293,8 @@ static void update_reading(struct connection *connection)
 static bool flush(struct connection *connection)
 {
     struct usbip_device_session *session = connection->session;
+    if (connection->lingering)
+        return false;
     for (int round = 0; !connection->writing && round < MAX_ROUNDS; round++) {
         const uint8_t *data;
         size_t size = usbip_device_session_take_output(session, &data);
@@ -276,8 +308,12 @@ static bool flush(struct connection *connection)
     }
     bool more = !connection->writing && usbip_device_session_output_size(session) > 0;
     bool over = connection->ended || usbip_device_session_is_over(session);
-    bool waits = connection->writing && !usbip_device_session_has_device(session);
-    if (over && !waits && !more)
+    bool waits = (connection->writing && !usbip_device_session_has_device(session)) ||
+                 usbip_device_session_holds_output(session);
+    if (over && !waits && !more && !connection->ended &&
+        usbip_device_session_cut(session) == USBIP_CUT_CLOSE)
+        linger(connection);
+    else if (over && !waits && !more)
         close_connection(connection);
     else
         update_reading(connection);

@@ -2,7 +2,7 @@
  * The server: device sessions behind TCP sockets, on a libuv loop that belongs to the caller.
  *
  * Everything that a client has sent is read at once, and everything that is to be sent to it goes
- * out in one write per turn of the loop. One thread.
+ * out in one write per turn of the loop, unless a fault wants pieces. One thread.
  */
 #ifndef EMULATOR_SERVER_H
 #define EMULATOR_SERVER_H

@@ -5,10 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "emulator/fault_device.h"
 #include "protocol/buffer.h"
 #include "protocol/bytes.h"
 
-enum { PEER_SIZE = 80, COMMAND_SIZE = 4 };
+enum { PEER_SIZE = 80, COMMAND_SIZE = 4, NO_ENDPOINT = 0xff };
 
 struct usbip_device_session {
     struct usbip_bus *bus;
@@ -17,10 +18,13 @@ struct usbip_device_session {
     char peer[PEER_SIZE];
     bool awake; /* wake was called since output was last taken */
     bool over;
-    bool held_back;              /* the device was refused room */
-    struct usbip_buffer input;   /* the beginning of a PDU */
-    struct usbip_buffer output;  /* being filled */
-    struct usbip_buffer taken;   /* handed out by take_output */
+    bool held_back;             /* the device was refused room */
+    struct usbip_buffer input;  /* the beginning of a PDU */
+    struct usbip_buffer output; /* being filled */
+    struct usbip_buffer taken;  /* handed out by take_output, as far as taken_size */
+    size_t taken_size;
+    struct usbip_fault_link link;
+    enum usbip_cut cut;
     struct usbip_device *device; /* imported: the URB phase */
     uint32_t devid;
     struct usbip_header header; /* of the PDU whose size was asked for last */
@@ -42,6 +46,8 @@ static int end(struct usbip_device_session *session)
 {
     session->over = true;
     session->awake = false; /* that it is over is news, even while output waits */
+    if (session->device)
+        usbip_fault_link_drop(&session->link);
     wake(session);
     return -1;
 }
@@ -57,6 +63,34 @@ static int end_out_of_memory(struct usbip_device_session *session)
     usbip_log(&session->bus->log, USBIP_LOG_ERROR, "%s: out of memory, connection closed",
               session->peer);
     return end(session);
+}
+
+static void release_device(struct usbip_device_session *session)
+{
+    if (!session->device)
+        return;
+    usbip_log(&session->bus->log, USBIP_LOG_INFO, "%s: detached from %s", subject(session),
+              session->peer);
+    usbip_device_release(session->device);
+    session->device = NULL;
+}
+
+/* Bytes that wait, whatever for. */
+static size_t waiting_size(const struct usbip_device_session *session)
+{
+    return session->output.size + session->taken.size - session->taken_size +
+           session->link.held_bytes;
+}
+
+/* A reply ends the output, from `start` on: its faults. */
+static int finish_reply(struct usbip_device_session *session, size_t start,
+                        const struct usbip_reply *reply)
+{
+    if (session->over && session->device)
+        return -1;
+    if (usbip_fault_link_reply(&session->link, &session->output, start, reply) < 0)
+        return end_out_of_memory(session);
+    return 0;
 }
 
 static int append(struct usbip_device_session *session, const void *data, size_t size)
@@ -141,6 +175,7 @@ static int reply_import(struct usbip_device_session *session, const uint8_t *pdu
         return refuse_import(session, busid, status);
     session->device = device;
     session->personality = usbip_device_personality(device);
+    session->link.device = device;
     struct usbip_device_record record;
     usbip_bus_describe(device, &record);
     session->devid = usbip_devid(&record);
@@ -156,6 +191,21 @@ static bool is_version(const struct usbip_personality *personality, uint16_t ver
 {
     return version == USBIP_VERSION || personality->version_check == USBIP_VERSION_ANY ||
            (personality->version_check == USBIP_VERSION_OR_ZERO && version == 0);
+}
+
+static int answer_op(struct usbip_device_session *session, const uint8_t *pdu, bool imports)
+{
+    size_t start = session->output.size;
+    int result = imports ? reply_import(session, pdu) : reply_devlist(session);
+    if (!session->link.active || session->output.size == start)
+        return result;
+    const struct usbip_reply reply = {.kind = imports ? USBIP_REPLY_IMPORT : USBIP_REPLY_DEVLIST};
+    if (finish_reply(session, start, &reply) < 0)
+        return -1;
+    if (!session->link.refused)
+        return result;
+    release_device(session);
+    return end(session);
 }
 
 static int64_t op_size(struct usbip_device_session *session, const uint8_t *bytes, size_t have)
@@ -256,11 +306,25 @@ static void echo_header(struct usbip_header *reply, uint32_t devid, uint32_t dir
     reply->ep = ep;
 }
 
+static int append_ret_unlink(struct usbip_device_session *session,
+                             const uint8_t bytes[USBIP_HEADER_SIZE],
+                             const struct usbip_reply *reply)
+{
+    size_t start = session->output.size;
+    if (append(session, bytes, USBIP_HEADER_SIZE) < 0)
+        return -1;
+    return session->link.active ? finish_reply(session, start, reply) : 0;
+}
+
 static int send_withheld(struct usbip_device_session *session)
 {
-    size_t size = session->withheld.size;
+    const struct usbip_reply missed = {.kind = USBIP_REPLY_UNLINK, .endpoint = NO_ENDPOINT};
+    for (size_t at = 0; at < session->withheld.size; at += USBIP_HEADER_SIZE) {
+        if (append_ret_unlink(session, session->withheld.data + at, &missed) < 0)
+            return -1;
+    }
     session->withheld.size = 0;
-    return append(session, session->withheld.data, size);
+    return 0;
 }
 
 /* Keeps a RET_UNLINK back, as far as there is room for it. */
@@ -275,7 +339,12 @@ static int unlink_urb(struct usbip_device_session *session)
 {
     const struct usbip_personality *personality = session->personality;
     const struct usbip_header *request = &session->header;
-    bool waited = usbip_device_unlink(session->device, request->cmd_unlink.unlink_seqnum);
+    uint32_t unlink_seqnum = request->cmd_unlink.unlink_seqnum;
+    enum usbip_direction direction = USBIP_DIR_OUT;
+    int endpoint = -1; /* of the URB; only faults ask for it */
+    if (session->link.active)
+        endpoint = usbip_device_find_urb(session->device, unlink_seqnum, &direction);
+    bool waited = usbip_device_unlink(session->device, unlink_seqnum);
     if (session->over)
         return -1;
     struct usbip_header reply = {
@@ -287,11 +356,18 @@ static int unlink_urb(struct usbip_device_session *session)
         echo_header(&reply, request->devid, request->direction, request->ep);
     uint8_t bytes[USBIP_HEADER_SIZE];
     usbip_encode_header(bytes, &reply);
+    const struct usbip_reply kind = {
+        .kind = USBIP_REPLY_UNLINK,
+        .endpoint = endpoint >= 0 ? (uint8_t)endpoint : NO_ENDPOINT,
+        .in = direction == USBIP_DIR_IN,
+        .unlinked = endpoint >= 0,
+        .unlinked_seqnum = unlink_seqnum,
+    };
     if (!waited && personality->withholds_missed_unlinks)
         return withhold(session, bytes);
-    if (session->withheld.size > 0 && send_withheld(session) < 0)
+    if (send_withheld(session) < 0)
         return -1;
-    return append(session, bytes, sizeof bytes);
+    return append_ret_unlink(session, bytes, &kind);
 }
 
 static int urb_pdu(struct usbip_device_session *session, const uint8_t *pdu)
@@ -328,8 +404,17 @@ void usbip_device_session_complete(struct usbip_device_session *session,
         return;
     }
     usbip_encode_header(header, &reply);
+    size_t start = session->output.size;
     session->output.size += USBIP_HEADER_SIZE + payload_size;
     wake(session);
+    if (session->link.active) {
+        if (urb->endpoint)
+            usbip_device_faults_bytes(session->device, actual_length);
+        finish_reply(session, start,
+                     &(struct usbip_reply){.kind = USBIP_REPLY_SUBMIT,
+                                           .endpoint = urb->endpoint,
+                                           .in = urb->direction == USBIP_DIR_IN});
+    }
     if (session->withheld.size > 0)
         send_withheld(session);
 }
@@ -342,7 +427,7 @@ uint8_t *usbip_device_session_reserve(struct usbip_device_session *session, uint
 
 bool usbip_device_session_has_room(struct usbip_device_session *session)
 {
-    bool room = usbip_device_session_wants_input(session);
+    bool room = !session->over && waiting_size(session) < USBIP_SESSION_OUTPUT_LIMIT;
     session->held_back |= !room;
     return room;
 }
@@ -358,14 +443,28 @@ static int64_t pdu_size(void *context, const uint8_t *bytes, size_t have)
 static int pdu(void *context, const uint8_t *bytes, size_t size)
 {
     struct usbip_device_session *session = context;
-    int result = session->device                     ? urb_pdu(session, bytes)
-                 : size == USBIP_IMPORT_REQUEST_SIZE ? reply_import(session, bytes)
-                                                     : reply_devlist(session);
+    int result = session->device ? urb_pdu(session, bytes)
+                                 : answer_op(session, bytes, size == USBIP_IMPORT_REQUEST_SIZE);
     /* The behaviour may have unplugged the device meanwhile. */
     return session->over ? -1 : result;
 }
 
 static const struct usbip_framing framing = {pdu_size, pdu};
+
+/* Replies are due, reading goes on, or output may leave again. */
+static void on_link_timer(struct usbip_timer *timer)
+{
+    struct usbip_device_session *session = timer->user;
+    if (usbip_fault_link_release(&session->link, &session->output) < 0) {
+        end_out_of_memory(session);
+        return;
+    }
+    struct usbip_buffer unread = usbip_fault_link_unread(&session->link);
+    if (unread.size > 0)
+        usbip_device_session_receive(session, unread.data, unread.size);
+    usbip_buffer_free(&unread);
+    wake(session);
+}
 
 struct usbip_device_session *
 usbip_device_session_new(struct usbip_bus *bus, const char *peer,
@@ -379,6 +478,7 @@ usbip_device_session_new(struct usbip_bus *bus, const char *peer,
     session->events = *events;
     session->context = context;
     snprintf(session->peer, sizeof session->peer, "%s", peer);
+    usbip_fault_link_init(&session->link, &bus->faults, on_link_timer, session);
     return session;
 }
 
@@ -387,11 +487,8 @@ void usbip_device_session_free(struct usbip_device_session *session)
     if (!session)
         return;
     session->over = true;
-    if (session->device) {
-        usbip_log(&session->bus->log, USBIP_LOG_INFO, "%s: detached from %s", subject(session),
-                  session->peer);
-        usbip_device_release(session->device);
-    }
+    release_device(session);
+    usbip_fault_link_free(&session->link);
     usbip_buffer_free(&session->input);
     usbip_buffer_free(&session->output);
     usbip_buffer_free(&session->taken);
@@ -406,6 +503,12 @@ int usbip_device_session_receive(struct usbip_device_session *session, const uin
         return -1;
     if (session->robbed)
         return 0;
+    if (session->link.active) {
+        int64_t admitted = usbip_fault_link_admit(&session->link, data, size);
+        if (admitted < 0)
+            return end_out_of_memory(session);
+        size = (size_t)admitted;
+    }
     if (usbip_assemble(&framing, session, &session->input, data, size) == 0)
         return 0;
     return session->over ? -1 : end_out_of_memory(session);
@@ -423,31 +526,80 @@ void usbip_device_session_end_of_input(struct usbip_device_session *session)
     end(session);
 }
 
+/* A fault ends the connection behind what has been taken. */
+static void cut(struct usbip_device_session *session, enum usbip_cut cut)
+{
+    usbip_log(&session->bus->log, USBIP_LOG_INFO, "%s: %s: a fault has %s the connection",
+              session->peer, subject(session), cut == USBIP_CUT_RESET ? "reset" : "closed");
+    session->cut = cut;
+    session->over = true;
+    usbip_fault_link_drop(&session->link);
+    release_device(session);
+    session->output.size = 0;
+    session->taken_size = session->taken.size;
+}
+
+/* Of what has been swapped out, all that may leave at once. */
+static size_t take_piece(struct usbip_device_session *session, const uint8_t **data)
+{
+    enum usbip_cut how;
+    size_t size = session->taken.size - session->taken_size;
+    *data = size > 0 ? session->taken.data + session->taken_size : NULL;
+    if (session->link.active) {
+        size = usbip_fault_link_let_out(&session->link, size, &how);
+        if (how != USBIP_CUT_NONE) {
+            cut(session, how);
+            return size;
+        }
+    }
+    session->taken_size += size;
+    return size;
+}
+
 size_t usbip_device_session_take_output(struct usbip_device_session *session, const uint8_t **data)
 {
-    struct usbip_buffer taken = session->output;
-    session->output = session->taken;
-    session->output.size = 0;
-    session->taken = taken;
     session->awake = false;
-    if (session->output.capacity > 2 * USBIP_SESSION_OUTPUT_LIMIT)
-        usbip_buffer_free(&session->output);
-    if (session->held_back && session->device) {
+    if (session->taken_size == session->taken.size) {
+        struct usbip_buffer taken = session->output;
+        session->output = session->taken;
+        session->output.size = 0;
+        session->taken = taken;
+        session->taken_size = 0;
+        if (session->output.capacity > 2 * USBIP_SESSION_OUTPUT_LIMIT)
+            usbip_buffer_free(&session->output);
+    }
+    size_t size = take_piece(session, data);
+    if (session->held_back && session->device &&
+        waiting_size(session) < USBIP_SESSION_OUTPUT_LIMIT) {
         session->held_back = false;
         usbip_device_resume(session->device);
     }
-    *data = taken.data;
-    return taken.size;
+    return size;
 }
 
 size_t usbip_device_session_output_size(const struct usbip_device_session *session)
 {
-    return session->output.size;
+    if (usbip_fault_link_is_shut(&session->link))
+        return 0;
+    return session->output.size + session->taken.size - session->taken_size;
+}
+
+bool usbip_device_session_holds_output(const struct usbip_device_session *session)
+{
+    /* A device that is gone says no more. */
+    return !(session->over && session->device) &&
+           waiting_size(session) > usbip_device_session_output_size(session);
+}
+
+enum usbip_cut usbip_device_session_cut(const struct usbip_device_session *session)
+{
+    return session->cut;
 }
 
 bool usbip_device_session_wants_input(const struct usbip_device_session *session)
 {
-    return !session->over && session->output.size < USBIP_SESSION_OUTPUT_LIMIT;
+    return !session->over && !session->link.stopped_by &&
+           waiting_size(session) < USBIP_SESSION_OUTPUT_LIMIT;
 }
 
 bool usbip_device_session_is_over(const struct usbip_device_session *session)
@@ -466,6 +618,7 @@ void usbip_device_session_lose_device(struct usbip_device_session *session)
               subject(session), session->peer);
     session->device = NULL;
     session->robbed = true;
+    usbip_fault_link_drop(&session->link);
 }
 
 void usbip_device_session_disconnect(struct usbip_device_session *session, const char *reason)

@@ -8,6 +8,7 @@
 #define EMULATOR_SESSION_H
 
 #include "emulator/bus.h"
+#include "emulator/fault_link.h"
 
 enum {
     USBIP_SESSION_MAX_TRANSFER = 4 << 20,     /* transfer_buffer_length of an OUT URB, bytes */
@@ -50,17 +51,25 @@ int usbip_device_session_receive(struct usbip_device_session *session, const uin
 void usbip_device_session_end_of_input(struct usbip_device_session *session);
 
 /*
- * Takes all bytes that wait to be sent: *data is valid until the next call of this function.
- * Returns their number.
+ * Takes all bytes that wait to be sent, or the first piece of them where a fault wants pieces: send
+ * each by itself. *data is valid until the next call of this function. Returns their number.
  */
 size_t usbip_device_session_take_output(struct usbip_device_session *session, const uint8_t **data);
 size_t usbip_device_session_output_size(const struct usbip_device_session *session);
+
+/* True while a fault holds output back that is not part of the size above: the connection stays
+ * open for it, also when the session is over, and wake is called when it may leave. */
+bool usbip_device_session_holds_output(const struct usbip_device_session *session);
 
 /* False while so much output waits that no more input should be read. */
 bool usbip_device_session_wants_input(const struct usbip_device_session *session);
 
 /* True when the connection is to be closed once the output is sent. */
 bool usbip_device_session_is_over(const struct usbip_device_session *session);
+
+/* How a connection that is over ends, if a fault says so: with FIN while the client may still send,
+ * or with RST. */
+enum usbip_cut usbip_device_session_cut(const struct usbip_device_session *session);
 
 /* Whether a device is imported. It is free again when the session is, so a session that is over and
  * has one is not worth waiting for until a slow client has taken the rest of the output. */

@@ -1,11 +1,13 @@
 /*
  * A client that sends whatever it likes to a device session, on a bus with a CDC-ACM device, an
  * FTDI device and a raw one. All that the session sends is read back and must be well-formed: each
- * reply belongs to a request that has arrived, and no request is answered twice.
+ * reply belongs to a request that has arrived, and no request is answered twice. Faults may be
+ * active; then the session only has to survive.
  *
  * The first byte of the input tells how to read the rest:
  *   bits 0-1  what has happened before: nothing, or the import of 1-1, 1-2 or 1-3 and
  *             SET_CONFIGURATION(1)
+ *   bit 2     there are faults, made of the FAULTS_SIZE bytes behind the head
  *   bit 6     the behaviours do something, as told by the bytes 1 to 8, whenever they are called;
  *             else they echo
  *   bit 7     the rest are steps of STEP_SIZE bytes: a request each, time that passes, something
@@ -34,6 +36,8 @@ enum {
     DEVICE_COUNT = 3,
     WILD_SIZE = 8,
     HEAD_SIZE = 1 + WILD_SIZE + 2,
+    FAULT_SIZE = 4,
+    FAULTS_SIZE = 4 * FAULT_SIZE,
     STEP_SIZE = 4,
     MAX_STEPS = 400,
     MAX_REQUESTS = 4096,
@@ -67,11 +71,38 @@ struct run {
     uint64_t fed;
     struct request requests[MAX_REQUESTS];
     unsigned request_count;
+    bool has_faults;
     bool lost; /* more requests than are kept, or two different ones under one seqnum */
 };
 
 static uint8_t payload[MAX_OUT_LENGTH];
 static struct run run;
+
+/* ---- Faults ---- */
+
+/* Byte 0 is the kind, the others are values of its parameters in turn. */
+static void add_fault(const uint8_t *bytes)
+{
+    enum usbip_fault_kind kind = (enum usbip_fault_kind)(bytes[0] % USBIP_FAULT_KINDS);
+    const struct usbip_fault_type *type = usbip_fault_type(kind);
+    const struct usbip_fault_parameter *parameter;
+    struct usbip_fault_options options;
+    char error_text[USBIP_FAULT_ERROR_SIZE];
+    CHECK(usbip_fault_options_init(&options, type->name, error_text));
+    for (unsigned i = 0; (parameter = usbip_fault_parameter(type, i)) != NULL; i++) {
+        uint8_t byte = bytes[1 + i % (FAULT_SIZE - 1)];
+        bool is_common = parameter->place < USBIP_FAULT_OWN;
+        if (parameter->kind == USBIP_PARAMETER_BUSID || (is_common && byte < 0x80))
+            continue;
+        int64_t value = is_common ? byte & 0x0f : (int8_t)byte;
+        int64_t max = parameter->kind == USBIP_PARAMETER_WORD ? 1 : parameter->max;
+        options.values[parameter->place] = value < parameter->min ? parameter->min
+                                           : value > max          ? max
+                                                                  : value;
+    }
+    run.lost = true;
+    usbip_fault_add(&run.bus.faults, &options, NULL, NULL, error_text);
+}
 
 /* ---- The devices ---- */
 
@@ -120,6 +151,13 @@ static void do_something(struct usbip_device *device, unsigned what)
         break;
     case 9:
         usbip_device_write(device, payload, USBIP_FIFO_SIZE / 16 * value);
+        break;
+    case 10:
+        if (run.has_faults)
+            add_fault(run.wild + (run.wild_at + value) % (WILD_SIZE - FAULT_SIZE + 1));
+        break;
+    case 11:
+        usbip_fault_remove(&run.bus.faults, value + 1);
         break;
     default:
         break;
@@ -498,7 +536,7 @@ static void attach(unsigned device)
     run.devid = 0x00010000 + device;
     feed(request, sizeof request);
     read_output();
-    CHECK(run.imported);
+    CHECK(run.imported || run.lost);
     const struct usbip_header configure = {
         .command = USBIP_CMD_SUBMIT,
         .seqnum = CONFIGURE_SEQNUM,
@@ -552,6 +590,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     run.scheduler = (struct usbip_scheduler){0};
     run.bus = (struct usbip_bus){.log = {check_log, NULL, USBIP_LOG_VERBOSE}};
+    usbip_faults_init(&run.bus.faults, &run.scheduler, 1);
     run.wild_at = run.depth = run.request_count = 0;
     run.imported = run.lost = false;
     run.fed = run.devid = 0;
@@ -561,11 +600,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     add_devices(is_wild);
     run.session = usbip_device_session_new(&run.bus, "fuzzer", &events, NULL);
     CHECK(run.session != NULL);
+    const uint8_t *rest = data + HEAD_SIZE;
+    size -= HEAD_SIZE;
+    run.has_faults = (data[0] & 0x04) && size >= FAULTS_SIZE;
+    if (run.has_faults) {
+        for (unsigned i = 0; i < FAULTS_SIZE; i += FAULT_SIZE)
+            add_fault(rest + i);
+        rest += FAULTS_SIZE;
+        size -= FAULTS_SIZE;
+    }
     if (device > 0)
         attach(device);
 
-    const uint8_t *rest = data + HEAD_SIZE;
-    size -= HEAD_SIZE;
     if ((data[0] & 0x80) && device > 0) {
         for (uint32_t i = 0; i < MAX_STEPS && size >= STEP_SIZE; i++) {
             take_step(rest, i);
@@ -581,6 +627,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     usbip_device_session_end_of_input(run.session);
     read_output();
+    CHECK(run.lost || !usbip_device_session_holds_output(run.session));
     usbip_device_session_free(run.session);
     for (unsigned i = 0; i < DEVICE_COUNT; i++)
         CHECK(!usbip_device_is_claimed(run.devices[i]));

@@ -101,6 +101,8 @@ static bool load_with(const char *text, struct usbip_script_options options)
     write_file("test.lua", text);
     bus.log = (struct usbip_log){.write = write_log, .level = USBIP_LOG_VERBOSE};
     options.path = "test.lua";
+    options.faults = &bus.faults;
+    usbip_faults_init(&bus.faults, &scheduler, 1);
     script = usbip_script_new(&options, &scheduler, &bus.log, &device, error_text);
     return script && usbip_bus_add(&bus, device) == 0;
 }
@@ -531,6 +533,50 @@ static void test_unplug(void)
     detach();
     advance(10);
     CU_ASSERT_TRUE(usbip_device_is_plugged(device));
+}
+
+/* A fault of a script concerns its own device, from before that exists until it is removed. */
+static void test_fault(void)
+{
+    CU_ASSERT_TRUE_FATAL(
+        load(ACM "local late = fault { name = 'delay', ms = 20.0, endpoint = 0x81 }\n"
+                 "function on_data(bytes)\n"
+                 "  write(bytes)\n"
+                 "  if bytes == 'x' then log('fired', late:fired(), late:remove(), late:remove(),\n"
+                 "                           late:fired()) end\n"
+                 "  if bytes == 'z' then fault { name = 'zero_data', endpoint = 0x81, count = 1 }\n"
+                 "    log(pcall(fault, { name = 'status', value = 'x', data = true })) end\n"
+                 "end"));
+    open_port();
+    send_text("a");
+    CU_ASSERT_TRUE(received(""));
+    advance(19);
+    CU_ASSERT_TRUE(received(""));
+    advance(1);
+    CU_ASSERT_TRUE(received("a"));
+    send_text("x");
+    CU_ASSERT_TRUE(logged("1-1: fired 2 true false nil\n"));
+    CU_ASSERT_TRUE(received(""));
+    advance(20);
+    CU_ASSERT_TRUE(received("x"));
+    send_text("b");
+    CU_ASSERT_TRUE(received("b"));
+    send_text("z");
+    CU_ASSERT_TRUE(received("z"));
+    CU_ASSERT_TRUE(logged("1-1: false fault: status: value must be a number from -2147483648 to "
+                          "2147483647, not \"x\"\n"));
+    send_text("c");
+    CU_ASSERT_EQUAL(seen_size, 1);
+    CU_ASSERT_EQUAL(seen[0], 0);
+    seen_size = 0;
+    CU_ASSERT_EQUAL(errors(), 0);
+    CU_ASSERT_EQUAL(bus.faults.count, 1);
+    detach();
+    usbip_device_free(bus.devices[0]);
+    bus.count = 0;
+    usbip_script_free(script);
+    script = NULL;
+    CU_ASSERT_EQUAL(bus.faults.count, 0);
 }
 
 static void test_write_without_room(void)
@@ -1260,6 +1306,26 @@ static void test_load_errors(void)
          "test.lua: dialogue() is never called on a device of type \"raw\""},
         {ACM "write('x')",
          "test.lua:2: write(): the device does not exist yet; call it from a hook"},
+        {ACM "\nfault { ms = 1 }", "test.lua:3: fault: name must be a string, such as \"delay\""},
+        {ACM "fault { name = 'delays' }",
+         "test.lua:2: fault: there is no fault \"delays\"; there are: fragment, delay, "
+         "stop_reading, close, reset, op_version, op_code, op_status, op_busid, status, length, "
+         "zero_data, duplicate, reorder, swallow_ret_submit, swallow_ret_unlink, late_reply, "
+         "disconnect"},
+        {ACM "fault { name = 'delay', ms = -1 }",
+         "test.lua:2: fault: delay: ms must be a number from 0 to 3600000, not \"-1\""},
+        {ACM "fault { name = 'delay', ms = 1.5 }",
+         "test.lua:2: fault: ms must be an integer, a string, true or false, not 1.5"},
+        {ACM "fault { name = 'delay', size = 1 }",
+         "test.lua:2: fault: delay: there is no parameter \"size\"; there are: ms, jitter, device, "
+         "endpoint, after, count, chance"},
+        {ACM "fault { name = 'delay', device = '1-2' }",
+         "test.lua:2: fault: device is always the script's own"},
+        {ACM "fault { name = 'delay', 1 }", "test.lua:2: fault: there is no parameter 1"},
+        {ACM "for i = 1, 65 do\nfault { name = 'delay' } end",
+         "test.lua:3: fault: delay: there are 64 faults already, which is the limit; remove one"},
+        {ACM "fault 'delay'",
+         "test.lua:2: bad argument #1 to 'fault' (table expected, got string)"},
         {ACM "error(setmetatable({}, { __tostring = function() return 'x' end }))",
          "test.lua:2: x"},
         {ACM "\nerror('x', 0)", "test.lua:3: x"},
@@ -1309,7 +1375,7 @@ static void test_device_descriptor(void)
     CU_ASSERT_EQUAL(record.idProduct, 0x5678);
     CU_ASSERT_EQUAL(record.bcdDevice, 0x0201);
     CU_ASSERT_EQUAL(record.bDeviceProtocol, 2);
-    CU_ASSERT_STRING_EQUAL(usbip_script_product(script), "Five");
+    CU_ASSERT_STRING_EQUAL(usbip_device_product(device), "Five");
 }
 
 /* ---- Sandbox ---- */
@@ -1429,6 +1495,7 @@ int main(int argc, char **argv)
         {"timers and the collector", test_timers_and_collector},
         {"timer without delay", test_timer_without_delay},
         {"unplug, plug", test_unplug},
+        {"fault", test_fault},
         {"write without room", test_write_without_room},
         {"log is one line", test_log_is_one_line},
         {"read_line", test_read_line},

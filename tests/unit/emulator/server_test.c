@@ -36,6 +36,7 @@ static struct usbip_echo echoes[DEVICES];
 static struct usbip_server *server;
 static char bound[USBIP_SERVER_ADDRESS_SIZE], error_text[USBIP_SERVER_ERROR_SIZE];
 static int port;
+static uint64_t seed = 1; /* of the faults */
 
 /* ---- The server's side ---- */
 
@@ -68,6 +69,7 @@ static void on_stop(uv_async_t *handle)
 static void make_server(bool virtual_time)
 {
     scheduler = (struct usbip_scheduler){0};
+    usbip_faults_init(&bus.faults, &scheduler, seed);
     CU_ASSERT_EQUAL_FATAL(uv_loop_init(&loop), 0);
     add_devices();
     server = usbip_server_new(&loop, &(struct usbip_server_options){.bus = &bus,
@@ -593,6 +595,173 @@ static void test_port_in_use(void)
     close(fd);
 }
 
+/* ---- Faults ---- */
+
+/* Before the server runs. */
+static void start_server_with(bool virtual_time, const char *const faults[])
+{
+    make_server(virtual_time);
+    for (; *faults; faults++) {
+        struct usbip_fault_options options;
+        char text[USBIP_FAULT_ERROR_SIZE];
+        CU_ASSERT_TRUE_FATAL(usbip_fault_options_parse(&options, *faults, text));
+        CU_ASSERT_PTR_NOT_NULL_FATAL(usbip_fault_add(&bus.faults, &options, NULL, NULL, text));
+    }
+    listen_on("127.0.0.1:0");
+}
+
+/* Sends a request for a list, with more behind it that the server has not read when it is done. */
+static void request_devlist_and_more(int fd)
+{
+    uint8_t more[1000] = {0};
+    request_devlist(fd);
+    send_all(fd, more, sizeof more);
+}
+
+/* FIN at a byte, and no RST because of what the client has still sent. */
+static void test_fault_close(void)
+{
+    start_server_with(false, (const char *const[]){"close:after=100", NULL});
+    for (int i = 0; i < 20; i++) {
+        uint8_t bytes[100];
+        int fd = connect_client();
+        request_devlist_and_more(fd);
+        receive_all(fd, bytes, sizeof bytes);
+        CU_ASSERT_TRUE(is_closed(fd));
+        send_all(fd, bytes, sizeof bytes);
+        CU_ASSERT_TRUE(is_closed(fd));
+        close(fd);
+    }
+    stop_server();
+    /* With connections that nobody closes. */
+    start_server_with(false, (const char *const[]){"close:after=100", NULL});
+    int fd = connect_client();
+    uint8_t bytes[100];
+    request_devlist(fd);
+    receive_all(fd, bytes, sizeof bytes);
+    CU_ASSERT_TRUE(is_closed(fd));
+    stop_server();
+    close(fd);
+}
+
+static void test_fault_reset(void)
+{
+    /* Import and configuration pass; then a RET_SUBMIT is cut in its header. */
+    start_server_with(false, (const char *const[]){"reset:after=378,device=1-1", NULL});
+    int other = import(2);
+    for (int i = 0; i < 20; i++) {
+        uint8_t bytes[USBIP_HEADER_SIZE];
+        int fd = import_when_free(1);
+        make_submit(bytes, 1, 2, 1, false, 0);
+        send_all(fd, bytes, sizeof bytes);
+        receive_all(fd, bytes, 378 - USBIP_IMPORT_REPLY_SIZE - URB_REPLY);
+        CU_ASSERT_EQUAL(recv(fd, bytes, 1, 0), -1);
+        CU_ASSERT_EQUAL(errno, ECONNRESET);
+        close(fd);
+        exchange(other, 2, "undisturbed");
+    }
+    close(other);
+    stop_server();
+}
+
+static void test_fault_fragment(void)
+{
+    start_server_with(false, (const char *const[]){"fragment:size=1", NULL});
+    int fd = import(1);
+    for (int i = 0; i < 20; i++)
+        exchange(fd, 1, "in many pieces");
+    close(fd);
+    stop_server();
+    /* A pause after each: what comes first is one piece. */
+    start_server_with(true, (const char *const[]){"fragment:size=7,ms=100", NULL});
+    fd = connect_client();
+    request_devlist(fd);
+    CU_ASSERT_EQUAL(receive_devlist(fd), DEVICES);
+    CU_ASSERT_TRUE(is_closed(fd));
+    close(fd);
+    stop_server();
+    const uint64_t pieces = (12 + DEVICES * (USBIP_DEVICE_RECORD_SIZE + 8) + 6) / 7;
+    CU_ASSERT(scheduler.now_us >= (pieces - 1) * 100000);
+}
+
+/* A reply that is due in an hour, in virtual time; the list's connection waits for its own. */
+static void test_fault_delay(void)
+{
+    start_server_with(true, (const char *const[]){"delay:ms=3600000", NULL});
+    int fd = import(1);
+    exchange(fd, 1, "late");
+    CU_ASSERT_EQUAL(listed_devices(), DEVICES - 1);
+    close(fd);
+    stop_server();
+    /* Import, configuration, the two of the exchange at once, the list. */
+    CU_ASSERT(scheduler.now_us >= UINT64_C(4) * 3600000000);
+}
+
+/* What a client gets that sends the same requests, each when the one before is answered. */
+static void receive_with_seed(uint64_t with, uint8_t bytes[], unsigned rounds)
+{
+    const uint32_t round_size = 2 * URB_REPLY + 16;
+    seed = with;
+    start_server_with(true, (const char *const[]){"zero_data:chance=50,device=1-1",
+                                                  "delay:ms=1,jitter=1000,chance=50",
+                                                  "fragment:size=5", NULL});
+    int fd = import(1);
+    for (uint32_t i = 0; i < rounds; i++) {
+        uint8_t request[2 * USBIP_HEADER_SIZE + 16];
+        memset(request, 'a', sizeof request);
+        make_submit(request, 1, 2 * i + 2, 1, true, 64);
+        make_submit(request + USBIP_HEADER_SIZE, 1, 2 * i + 3, 1, false, 16);
+        send_all(fd, request, sizeof request);
+        receive_all(fd, bytes + i * round_size, round_size);
+    }
+    close(fd);
+    stop_server();
+    seed = 1;
+}
+
+static void test_fault_seed(void)
+{
+    enum { ROUNDS = 40, SIZE = ROUNDS * (2 * URB_REPLY + 16) };
+    static uint8_t first[SIZE], again[SIZE], other[SIZE];
+    receive_with_seed(7, first, ROUNDS);
+    receive_with_seed(7, again, ROUNDS);
+    receive_with_seed(8, other, ROUNDS);
+    CU_ASSERT_EQUAL(memcmp(first, again, SIZE), 0);
+    CU_ASSERT_NOT_EQUAL(memcmp(first, other, SIZE), 0);
+}
+
+static void test_fault_stop_reading(void)
+{
+    start_server_with(false,
+                      (const char *const[]){"stop_reading:after=400,ms=50,device=1-1", NULL});
+    struct slow_client client = {.fd = import(1)};
+    int other = import(2);
+    make_pairs(&client);
+    exchange(other, 2, "undisturbed");
+    finish(&client);
+    CU_ASSERT_TRUE(is_echo(&client));
+    close(client.fd);
+    close(other);
+    free(client.output);
+    free(client.input);
+    stop_server();
+    /* For ever: then all buffers fill, and closing works all the same. */
+    start_server_with(false, (const char *const[]){"stop_reading:device=1-1", NULL});
+    client = (struct slow_client){.fd = connect_client()};
+    uint8_t bytes[USBIP_IMPORT_REPLY_SIZE];
+    usbip_encode_import_request(bytes, "1-1");
+    send_all(client.fd, bytes, USBIP_IMPORT_REQUEST_SIZE);
+    receive_all(client.fd, bytes, sizeof bytes);
+    make_pairs(&client);
+    send_until_blocked(&client);
+    CU_ASSERT(client.sent < client.output_size);
+    CU_ASSERT_EQUAL(listed_devices(), 1);
+    free(client.output);
+    free(client.input);
+    stop_server();
+    close(client.fd);
+}
+
 /* ---- Time ---- */
 
 static struct usbip_timer timer;
@@ -713,6 +882,12 @@ int main(void)
         {"addresses", test_addresses},
         {"IPv6", test_ip6},
         {"port in use", test_port_in_use},
+        {"fault: close", test_fault_close},
+        {"fault: reset", test_fault_reset},
+        {"fault: fragment", test_fault_fragment},
+        {"fault: delay", test_fault_delay},
+        {"fault: stop reading", test_fault_stop_reading},
+        {"fault: seed", test_fault_seed},
         {"real time", test_real_time},
         {"virtual time", test_virtual_time},
         {"virtual time with a client that does not read",

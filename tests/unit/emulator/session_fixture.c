@@ -215,6 +215,7 @@ void fixture_init(struct fixture *fixture)
 {
     memset(fixture, 0, sizeof *fixture);
     fixture->bus.log = (struct usbip_log){keep_log, fixture, USBIP_LOG_VERBOSE};
+    usbip_faults_init(&fixture->bus.faults, &fixture->scheduler, 1);
 }
 
 void fixture_free(struct fixture *fixture)

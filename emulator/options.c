@@ -1,0 +1,215 @@
+#include "emulator/options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "emulator/server.h"
+
+#define VERSION "0.1.0"
+
+static const char help[] =
+    "usage: usbip-emulator [OPTION]... DEVICE...\n"
+    "       usbip-emulator ctl [--json] FILE.sock REQUEST [ARGUMENT]...\n"
+    "\n"
+    "Serves emulated USB serial devices to USB/IP clients. Each DEVICE is a Lua script;\n"
+    "docs/scripting.md says what is in it, scripts/ has examples.\n"
+    "\n"
+    "  --listen HOST:PORT  where to accept clients (default 127.0.0.1:3240);\n"
+    "                      port 0 takes a free one, [::1]:3240 is IPv6\n"
+    "  --port-file FILE    write the port's number to FILE once clients are accepted\n"
+    "  --personality NAME  the server that is imitated where servers differ; a script may say\n"
+    "                      another for its device. strict (default), linux, usbipd-win, jiegec\n"
+    "                      or usbip-python; docs/personalities.md says what each does\n"
+    "  --fault NAME[:KEY=VALUE[,KEY=VALUE]...]\n"
+    "                      misbehave; may be given more than once\n"
+    "  --control FILE.sock take requests on this socket; `usbip-emulator ctl` sends them\n"
+    "  --seed N            where random numbers of scripts and faults start\n"
+    "                      (default: differs each time)\n"
+    "  --virtual-time      do not wait for the devices' timers: time jumps to the next one\n"
+    "                      whenever there is nothing else to do\n"
+    "  --unsafe-scripts    let scripts use files, programs and C modules\n"
+    "  -v, --verbose       show what the devices are told\n"
+    "  --help, --version\n"
+    "  --help-faults       what faults there are; docs/faults.md says more\n"
+    "\n"
+    "SIGINT or SIGTERM ends it. Exit status: 0, 2 for wrong usage, 1 for everything else.\n";
+
+__attribute__((format(printf, 1, 2))) static int usage_error(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    fputs("usbip-emulator: ", stderr);
+    vfprintf(stderr, format, arguments);
+    va_end(arguments);
+    fputs("; usbip-emulator --help shows the options\n", stderr);
+    return USBIP_EXIT_USAGE;
+}
+
+static bool parse_seed(const char *text, uint64_t *seed)
+{
+    char *end;
+    errno = 0;
+    *seed = strtoull(text, &end, 0);
+    return errno == 0 && *text >= '0' && *text <= '9' && *end == '\0';
+}
+
+static int add_fault(struct usbip_emulator_options *options, const char *text)
+{
+    char error_text[USBIP_FAULT_ERROR_SIZE];
+    if (options->fault_count == USBIP_MAX_FAULTS)
+        return usage_error("--fault %s: that is one too many", text);
+    if (usbip_fault_options_parse(&options->faults[options->fault_count], text, error_text)) {
+        options->fault_count++;
+        return -1;
+    }
+    fprintf(stderr, "usbip-emulator: --fault %s: %s; usbip-emulator --help-faults shows them\n",
+            text, error_text);
+    return USBIP_EXIT_USAGE;
+}
+
+static void print_parameter(const struct usbip_fault_parameter *parameter)
+{
+    char standard[32] = "", range[80] = "";
+    if (parameter->kind == USBIP_PARAMETER_NUMBER || parameter->kind == USBIP_PARAMETER_WORD ||
+        (parameter->kind == USBIP_PARAMETER_HEX && parameter->standard >= 0))
+        usbip_fault_format_value(parameter, parameter->standard, standard);
+    if (parameter->kind == USBIP_PARAMETER_WORD) {
+        snprintf(range, sizeof range, "%s", parameter->words);
+    } else if (parameter->kind == USBIP_PARAMETER_NUMBER ||
+               parameter->kind == USBIP_PARAMETER_HEX) {
+        char min[32], max[32];
+        usbip_fault_format_value(parameter, parameter->min, min);
+        usbip_fault_format_value(parameter, parameter->max, max);
+        snprintf(range, sizeof range, "%s to %s", min, max);
+    } else {
+        snprintf(range, sizeof range, "%s",
+                 parameter->kind == USBIP_PARAMETER_ID ? "VID:PID" : "BUSID");
+    }
+    printf("    %s=%-*s %s: %s\n", parameter->key, (int)(12 - strlen(parameter->key)), standard,
+           range, parameter->help);
+}
+
+static bool is_common(const struct usbip_fault_parameter *parameter)
+{
+    return parameter->place < USBIP_FAULT_OWN;
+}
+
+static void print_faults(void)
+{
+    const struct usbip_fault_parameter *parameter;
+    puts("--fault NAME[:KEY=VALUE[,KEY=VALUE]...]; the values shown are those of keys left out.");
+    for (unsigned kind = 0; kind < USBIP_FAULT_KINDS; kind++) {
+        const struct usbip_fault_type *type = usbip_fault_type((enum usbip_fault_kind)kind);
+        printf("\n%s: %s\n", type->name, type->help);
+        const char *separator = "    also ";
+        for (unsigned i = 0; (parameter = usbip_fault_parameter(type, i)) != NULL; i++) {
+            if (!is_common(parameter)) {
+                print_parameter(parameter);
+                continue;
+            }
+            printf("%s%s", separator, parameter->key);
+            separator = ", ";
+        }
+        puts("");
+    }
+    puts("\nWhat several have:");
+    for (unsigned i = 0;
+         (parameter = usbip_fault_parameter(usbip_fault_type(USBIP_FAULT_DELAY), i)) != NULL; i++) {
+        if (is_common(parameter))
+            print_parameter(parameter);
+    }
+}
+
+int usbip_emulator_parse_options(int argc, char **argv, struct usbip_emulator_options *options)
+{
+    enum {
+        LISTEN = 256,
+        PORT_FILE,
+        PERSONALITY,
+        FAULT,
+        CONTROL,
+        SEED,
+        VIRTUAL_TIME,
+        UNSAFE_SCRIPTS,
+        HELP,
+        HELP_FAULTS,
+        SHOW_VERSION,
+    };
+    static const struct option names[] = {
+        {"listen", required_argument, NULL, LISTEN},
+        {"port-file", required_argument, NULL, PORT_FILE},
+        {"personality", required_argument, NULL, PERSONALITY},
+        {"fault", required_argument, NULL, FAULT},
+        {"control", required_argument, NULL, CONTROL},
+        {"seed", required_argument, NULL, SEED},
+        {"virtual-time", no_argument, NULL, VIRTUAL_TIME},
+        {"unsafe-scripts", no_argument, NULL, UNSAFE_SCRIPTS},
+        {"verbose", no_argument, NULL, 'v'},
+        {"help", no_argument, NULL, HELP},
+        {"help-faults", no_argument, NULL, HELP_FAULTS},
+        {"version", no_argument, NULL, SHOW_VERSION},
+        {NULL, 0, NULL, 0},
+    };
+    int option, status;
+    opterr = 0;
+    while ((option = getopt_long(argc, argv, ":v", names, NULL)) != -1) {
+        switch (option) {
+        case LISTEN:
+            if (!usbip_server_is_address(optarg))
+                return usage_error("--listen %s: not HOST:PORT or [IPv6]:PORT", optarg);
+            options->listen = optarg;
+            break;
+        case PORT_FILE:
+            options->port_file = optarg;
+            break;
+        case PERSONALITY:
+            options->personality = usbip_find_personality(optarg);
+            if (!options->personality)
+                return usage_error("--personality %s: there is none of that name, but %s", optarg,
+                                   usbip_personality_names());
+            break;
+        case FAULT:
+            status = add_fault(options, optarg);
+            if (status >= 0)
+                return status;
+            break;
+        case CONTROL:
+            options->control = optarg;
+            break;
+        case SEED:
+            options->has_seed = true;
+            if (!parse_seed(optarg, &options->seed))
+                return usage_error("--seed %s: not a number from 0 to 2^64 - 1", optarg);
+            break;
+        case VIRTUAL_TIME:
+            options->virtual_time = true;
+            break;
+        case UNSAFE_SCRIPTS:
+            options->unsafe_scripts = true;
+            break;
+        case 'v':
+            options->verbose = true;
+            break;
+        case HELP:
+            fputs(help, stdout);
+            return EXIT_SUCCESS;
+        case HELP_FAULTS:
+            print_faults();
+            return EXIT_SUCCESS;
+        case SHOW_VERSION:
+            puts("usbip-emulator " VERSION);
+            return EXIT_SUCCESS;
+        case ':':
+            return usage_error("%s needs a value", argv[optind - 1]);
+        default:
+            return usage_error("%s is not an option, or takes no value", argv[optind - 1]);
+        }
+    }
+    if (optind == argc)
+        return usage_error("%s", "no DEVICE given");
+    return -1;
+}

@@ -1,0 +1,30 @@
+/* The command line of usbip-emulator. */
+#ifndef EMULATOR_OPTIONS_H
+#define EMULATOR_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "emulator/fault.h"
+#include "emulator/personality.h"
+
+enum { USBIP_EXIT_USAGE = 2 };
+
+struct usbip_emulator_options {
+    const char *listen;
+    const char *port_file;                       /* NULL: none */
+    const char *control;                         /* NULL: none */
+    const struct usbip_personality *personality; /* NULL: strict */
+    uint64_t seed;
+    bool has_seed, virtual_time, unsafe_scripts, verbose;
+    struct usbip_fault_options faults[USBIP_MAX_FAULTS];
+    unsigned fault_count;
+};
+
+/*
+ * Reads the options; argv[optind] is then the first DEVICE. Returns -1 to go on, or the exit
+ * status: help was printed, or what is wrong.
+ */
+int usbip_emulator_parse_options(int argc, char **argv, struct usbip_emulator_options *options);
+
+#endif
