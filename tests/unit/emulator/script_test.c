@@ -1253,7 +1253,7 @@ static void test_documentation(void)
             fprintf(stderr, "%s\n%s\n", begin, log_text);
         at = end + 1;
     }
-    CU_ASSERT_EQUAL(count, 7);
+    CU_ASSERT_EQUAL(count, 8);
     free(text);
 }
 
