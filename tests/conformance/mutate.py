@@ -1,0 +1,170 @@
+#!/usr/bin/env python3
+"""Breaks the emulator on purpose, one way at a time, and says which cases of the suite notice.
+
+    ./bazelw build //tests/conformance:usbip-conformance
+    python3 tests/conformance/mutate.py
+
+Each mutation is one place in the sources; the mutated emulator is built with cc in a temporary folder
+and run through the profiles strict and hostile. Exit status 1 when one of them goes unnoticed.
+"""
+import glob
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+
+SESSION, DEVICE, CHAPTER9 = "emulator/session.c", "emulator/device.c", "emulator/chapter9.c"
+RAW, BUS, WIRE = "emulator/raw.c", "emulator/bus.c", "protocol/usbip.c"
+
+# What is broken, where, and how: text that stands there once, and what takes its place.
+MUTATIONS = [
+    ("the echo of seqnum is off by one", SESSION,
+     ".seqnum = urb->seqnum,", ".seqnum = urb->seqnum + 1,"),
+    ("replies carry the devid", SESSION,
+     "    if (personality->echoes_header)\n        echo_header(&reply, urb->devid",
+     "    if (true)\n        echo_header(&reply, urb->devid"),
+    ("number_of_packets is not echoed", SESSION,
+     ".number_of_packets = urb->number_of_packets},", ".number_of_packets = 7},"),
+    ("the padding of RET_SUBMIT is not zero", WIRE,
+     "header->ret_submit.error_count);\n        break;",
+     "header->ret_submit.error_count);\n        out[47] = 1;\n        break;"),
+    ("an error loses its payload, not its actual_length", SESSION,
+     "    struct usbip_header reply = {\n        .command = USBIP_RET_SUBMIT,",
+     "    payload_size = status != 0 ? 0 : payload_size;\n"
+     "    struct usbip_header reply = {\n        .command = USBIP_RET_SUBMIT,"),
+    ("actual_length of OUT is always 0", SESSION,
+     ".actual_length = actual_length,",
+     ".actual_length = urb->direction == USBIP_DIR_IN ? actual_length : 0,"),
+    ("the reply to OUT carries its data", SESSION,
+     "    session->output.size += USBIP_HEADER_SIZE + payload_size;",
+     "    session->output.size += USBIP_HEADER_SIZE +\n"
+     "        (urb->direction == USBIP_DIR_OUT && actual_length < 64 ? actual_length : payload_size);"),
+    ("a URB that was unlinked is answered all the same", DEVICE,
+     "    bool was_control = urb == device->control;\n    retire(device, urb);\n"
+     "    if (was_control)\n        run_control(device);\n    return true;",
+     "    return true;"),
+    ("RET_UNLINK says 0 for a URB that was waiting", SESSION,
+     "waited ? personality->unlinked_status : 0,", "0,"),
+    ("RET_UNLINK says -ECONNRESET for a URB that was done", SESSION,
+     "waited ? personality->unlinked_status : 0,", "personality->unlinked_status,"),
+    ("unlinking ends the first URB, whichever was named", DEVICE,
+     "if (urb->seqnum == seqnum && !urb->unlinked)", "if (urb->endpoint && !urb->unlinked)"),
+    ("an IN transfer without data ends at once", DEVICE,
+     "while (device->personality->ends_idle_in &&", "while (true &&"),
+    ("URBs of an endpoint end in reverse", DEVICE,
+     "    return queue->first;\n}", "    return endpoint & USB_DIR_IN ? queue->last : queue->first;\n}"),
+    ("a halt ends the transfers that wait, and is forgotten", DEVICE,
+     "    queue->halted = true;", "    queue->halted = false;"),
+    ("CLEAR_FEATURE(ENDPOINT_HALT) has no effect", DEVICE,
+     "    device->endpoints[usbip_endpoint_index(endpoint)].halted = false;\n}", "    (void)device, (void)endpoint;\n}"),
+    ("SHORT_NOT_OK is ignored", DEVICE,
+     "    if (in && status == 0 && actual_length < urb->length &&", "    if (false && in && actual_length < urb->length &&"),
+    ("babble is no error", DEVICE,
+     "whole + lost, babble_status};", "whole + lost, 0 * babble_status};"),
+    ("a configuration that does not exist is accepted", CHAPTER9,
+     "    if (value != 0 && value != device->configuration->descriptor.bConfigurationValue",
+     "    if (false && value != device->configuration->descriptor.bConfigurationValue"),
+    ("GET_STATUS of an endpoint stalls", CHAPTER9,
+     "        known = endpoint_exists(device, setup->wIndex);", "        known = false;"),
+    ("SET_INTERFACE leaves the endpoints as they were", CHAPTER9,
+     "    enable_endpoints(device, setting);\n    accept(urb);", "    accept(urb);"),
+    ("a device that is in use is given to a second client", DEVICE,
+     "    return device->session    ? device->personality->busy_status",
+     "    return device->session    ? USBIP_ST_OK"),
+    ("a client that is gone keeps its device", DEVICE,
+     "    device->session = NULL;\n    if (device->behaviour.ops->detach)",
+     "    if (device->behaviour.ops->detach)"),
+    ("the next client finds the endpoints of the last one", DEVICE,
+     "    memset(device->endpoints, 0, sizeof device->endpoints);\n    memset(device->alternate",
+     "    memset(device->alternate"),
+    ("an unplugged device keeps its connection", DEVICE,
+     "    if (device->session)\n        usbip_device_session_disconnect(device->session, \"unplugged\");", ""),
+    ("a refused import has a body", SESSION,
+     "    if (append_op_common(session, OP_REP_IMPORT, status) < 0)\n        return -1;\n    return end_op",
+     "    if (append_op_common(session, OP_REP_IMPORT, status) < 0 || append(session, busid, 8) < 0)\n"
+     "        return -1;\n    return end_op"),
+    ("every version is accepted", SESSION,
+     "    return version == USBIP_VERSION ||", "    return true || version == USBIP_VERSION ||"),
+    ("a foreign devid is accepted", SESSION,
+     "    if (header->devid != session->devid && ", "    if (false && "),
+    ("the list announces a device too many", SESSION,
+     "    usbip_store_be32(bytes, count);", "    usbip_store_be32(bytes, count + 1);"),
+    ("interfaces in the list have a pad byte that is not zero", WIRE,
+     "out[3] = 0;", "out[3] = 1;"),
+    ("a transfer over 4096 bytes loses its last byte", RAW,
+     "behaviour->ops->out(behaviour->context, endpoint, urb->data, length);",
+     "behaviour->ops->out(behaviour->context, endpoint, urb->data, length - (length > 4096));"),
+]
+
+
+SUITE = "bazel-bin/tests/conformance/usbip-conformance"
+DEVICES = ["tests/conformance/device.lua", "tests/conformance/second.lua"]
+LIBRARIES = ["libuv", "lua5.4", "jansson"]
+RUN_LIMIT_S = 300
+
+
+def flags_of(libraries):
+    return subprocess.run(["pkg-config", "--cflags", "--libs", *libraries], check=True, text=True,
+                          capture_output=True).stdout.split()
+
+
+def compile_emulator(folder, program, flags):
+    files = [file for room in ("emulator", "protocol")
+             for file in sorted(glob.glob(f"{folder}/{room}/**/*.c", recursive=True))]
+    subprocess.run(["cc", "-std=c11", "-O1", "-D_GNU_SOURCE", "-w", "-I", folder, "-o", program,
+                    *files, *flags], check=True)
+
+
+def run_suite(program, report):
+    """Returns the cases that are not as expected, or None when the suite itself did not end."""
+    devices = [word for device in DEVICES for word in ("--emulate", device)]
+    command = [SUITE, "--emulator", program, *devices, "--profile", "strict,hostile", "--expect",
+               "strict", "--timeout-ms", "500", "--json", report]
+    if os.path.exists(report):
+        os.remove(report)
+    try:
+        subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                       timeout=RUN_LIMIT_S, check=False)
+        with open(report, encoding="utf-8") as file:
+            return [case["id"] for case in json.load(file)["cases"] if not case["as_expected"]]
+    except (subprocess.TimeoutExpired, FileNotFoundError):
+        return None
+
+
+def main():
+    flags = flags_of(LIBRARIES)
+    unnoticed = 0
+    with tempfile.TemporaryDirectory() as folder:
+        for room in ("emulator", "protocol"):
+            shutil.copytree(room, f"{folder}/{room}")
+        program, report = f"{folder}/usbip-emulator", f"{folder}/report.json"
+        compile_emulator(folder, program, flags)
+        if run_suite(program, report) != []:
+            sys.exit("the emulator as it is does not pass; see what the suite says of it first")
+        for number, (what, path, old, new) in enumerate(MUTATIONS, 1):
+            with open(path, encoding="utf-8") as file:
+                text = file.read()
+            if text.count(old) != 1:
+                sys.exit(f"mutation {number} ({what}): its text stands {text.count(old)} times in "
+                         f"{path}, not once")
+            with open(f"{folder}/{path}", "w", encoding="utf-8") as file:
+                file.write(text.replace(old, new))
+            compile_emulator(folder, program, flags)
+            noticed = run_suite(program, report)
+            shutil.copy(path, f"{folder}/{path}")
+            if noticed is None:
+                verdict = "the suite cannot even begin"
+            elif noticed:
+                more = f" and {len(noticed) - 6} more" if len(noticed) > 6 else ""
+                verdict = ", ".join(noticed[:6]) + more
+            else:
+                verdict = "NOT NOTICED"
+                unnoticed += 1
+            print(f"| {number} | {what} | {verdict} |", flush=True)
+    sys.exit(f"{unnoticed} mutations went unnoticed" if unnoticed else 0)
+
+
+if __name__ == "__main__":
+    main()
