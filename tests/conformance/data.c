@@ -20,10 +20,11 @@ static uint8_t bulk_in_address(const struct trial *trial)
     return trial->target->bulk_in | USB_DIR_IN;
 }
 
-static void expect_bytes(struct trial *trial, const struct wire_pdu *pdu, const void *data,
-                         size_t size)
+static void expect_bytes(struct trial *trial, struct wire *wire, uint32_t seqnum, int32_t status,
+                         const void *data, size_t size)
 {
-    if (pdu->payload_size != size || (size > 0 && memcmp(pdu->payload, data, size) != 0))
+    const uint8_t *got = trial_expect_data(trial, wire, seqnum, status, size);
+    if (size > 0 && memcmp(got, data, size) != 0)
         trial_fail(trial, "other bytes come than the device has sent");
 }
 
@@ -58,21 +59,22 @@ static void expect_in(struct trial *trial, struct wire *wire, uint32_t request, 
     uint32_t seqnum = trial_in(trial, wire, request);
     trial_expect_pending(trial, wire, seqnum);
     stimulate_send(trial, wire, bulk_in_address(trial), data, size);
-    expect_bytes(trial, trial_expect(trial, wire, seqnum, 0, size), data, size);
+    expect_bytes(trial, wire, seqnum, 0, data, size);
 }
 
 static void bulk_in_short(struct trial *trial)
 {
     struct wire *wire = trial_configure(trial);
     expect_in(trial, wire, 512, 5);
-    trial_record(trial, "REPLY(0,5)");
+    trial_record(trial, "REPLY(0,%" PRIu32 ")", trial_data_length(trial, 5));
 }
 
 static void bulk_in_exact_multiple(struct trial *trial)
 {
-    uint32_t size = 2u * trial->target->bulk_in_packet;
+    const struct target *target = trial->target;
     struct wire *wire = trial_configure(trial);
-    expect_in(trial, wire, size, size);
+    expect_in(trial, wire, 2u * target->bulk_in_packet,
+              2u * (target->bulk_in_packet - target->status_bytes));
     trial_expect_alive(trial, wire);
 }
 
@@ -92,14 +94,14 @@ static void expect_short_not_ok(struct trial *trial, struct wire *wire)
                                                 .flags = USBIP_URB_DIR_IN | USBIP_URB_SHORT_NOT_OK,
                                                 .length = 64});
     stimulate_send(trial, wire, bulk_in_address(trial), "short", 5);
-    expect_bytes(trial, trial_expect(trial, wire, seqnum, -USBIP_EREMOTEIO, 5), "short", 5);
+    expect_bytes(trial, wire, seqnum, -USBIP_EREMOTEIO, "short", 5);
 }
 
 static void short_not_ok(struct trial *trial)
 {
     struct wire *wire = trial_configure(trial);
     expect_short_not_ok(trial, wire);
-    trial_record(trial, "REPLY(-121,5)");
+    trial_record(trial, "REPLY(-121,%" PRIu32 ")", trial_data_length(trial, 5));
     trial_expect_alive(trial, wire);
 }
 
@@ -162,8 +164,9 @@ static void bulk_in_large(struct trial *trial)
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         const uint8_t *data = trial_random_bytes(trial, sizes[i]);
         uint32_t seqnum = trial_in(trial, wire, sizes[i]);
-        trial_expect(trial, wire, trial_out(trial, wire, data, sizes[i]), 0, sizes[i]);
-        expect_bytes(trial, trial_expect(trial, wire, seqnum, 0, sizes[i]), data, sizes[i]);
+        uint32_t out = trial_out(trial, wire, data, sizes[i]);
+        trial_expect_stream(trial, wire, &seqnum, 1, sizes[i], data, sizes[i]);
+        trial_expect(trial, wire, out, 0, sizes[i]);
     }
 }
 
@@ -195,6 +198,9 @@ static void zero_packet_flag(struct trial *trial)
 static void bulk_out_zero(struct trial *trial)
 {
     struct wire *wire = trial_configure(trial);
+    if (!trial->target->stimulus->exact_packets)
+        trial_not_applicable(trial, "the stimulus (%s) does not see an empty transfer",
+                             trial->target->stimulus->name);
     stimulate_received(trial, wire);
     trial_expect(trial, wire, trial_out(trial, wire, NULL, 0), 0, 0);
     struct stimulus_received received = stimulate_received(trial, wire);
@@ -213,8 +219,9 @@ static void int_in(struct trial *trial)
     trial_expect_pending(trial, wire, seqnum);
     stimulate_send(trial, wire, trial->target->interrupt_in | USB_DIR_IN, notification,
                    sizeof notification);
-    expect_bytes(trial, trial_expect(trial, wire, seqnum, 0, sizeof notification), notification,
-                 sizeof notification);
+    const struct wire_pdu *pdu = trial_expect(trial, wire, seqnum, 0, sizeof notification);
+    if (memcmp(pdu->payload, notification, sizeof notification) != 0)
+        trial_fail(trial, "other bytes come than the device has sent");
 }
 
 static void observe_interval(struct trial *trial, int32_t interval)
@@ -247,12 +254,13 @@ static size_t take_echo(struct trial *trial, struct wire *wire, uint32_t *pendin
     if (pdu->header.ret_submit.status != 0)
         trial_fail(trial, "an IN transfer ends with status %" PRId32,
                    pdu->header.ret_submit.status);
-    if (pdu->payload_size > ECHO_SIZE - at ||
-        (pdu->payload_size > 0 && memcmp(pdu->payload, data + at, pdu->payload_size) != 0))
+    size_t size;
+    const uint8_t *bytes = trial_data(trial, pdu, &size);
+    if (size > ECHO_SIZE - at || (size > 0 && memcmp(bytes, data + at, size) != 0))
         trial_fail(trial, "byte %zu and those that follow are not what was sent", at);
     memmove(pending, pending + 1, (ECHO_PENDING - 1) * sizeof *pending);
     pending[ECHO_PENDING - 1] = trial_in(trial, wire, ECHO_CHUNK);
-    return at + pdu->payload_size;
+    return at + size;
 }
 
 static void integrity_echo(struct trial *trial)
@@ -286,6 +294,7 @@ static void status_sign(struct trial *trial)
     struct wire *wire = trial_configure(trial);
     trial_control(trial, wire, 0xc0, 0x7f, 0, 0, 8, NULL);
     if (trial->target->stimulus) {
+        stimulate_open(trial, wire);
         expect_short_not_ok(trial, wire);
         stimulate_halt(trial, wire, bulk_in_address(trial));
         trial_reply(trial, wire, trial_in(trial, wire, 64));

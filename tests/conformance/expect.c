@@ -42,26 +42,25 @@ static const char *parse_line(struct expect_table *table, const char *line, size
         return "does not say which outcome a case has (\"S057 CLOSE  # why\")";
     if (strlen(outcome) >= EXPECT_OUTCOME_SIZE)
         return "has too long an outcome";
-    if (table->count == EXPECT_MAX_LINES)
-        return "is one too many";
-    struct expectation *entry = &table->lines[table->count];
-    snprintf(entry->id, sizeof entry->id, "%.*s", (int)id_size, text);
-    snprintf(entry->outcome, sizeof entry->outcome, "%s", outcome);
-    entry->reason[0] = '\0';
+    struct expectation entry = {.fails = fails, .text = table->texts};
+    snprintf(entry.id, sizeof entry.id, "%.*s", (int)id_size, text);
+    snprintf(entry.outcome, sizeof entry.outcome, "%s", outcome);
     if (hash)
-        copy_trimmed(entry->reason, sizeof entry->reason, hash + 1, size - body - 1);
-    if (fails && entry->reason[0] == '\0')
+        copy_trimmed(entry.reason, sizeof entry.reason, hash + 1, size - body - 1);
+    if (fails && entry.reason[0] == '\0')
         return "does not say why the case fails (\"# why\")";
-    entry->fails = fails;
-    if (expect_find(table, entry->id))
+    const struct expectation *present = expect_find(table, entry.id);
+    if (present && present->text == table->texts)
         return "is about a case that has one already";
-    table->count++;
+    if (!present && table->count == EXPECT_MAX_LINES)
+        return "is one too many";
+    table->lines[present ? (size_t)(present - table->lines) : table->count++] = entry;
     return NULL;
 }
 
 int expect_parse(struct expect_table *table, const char *text, char error_text[256])
 {
-    table->count = 0;
+    table->texts++;
     for (int number = 1; *text != '\0'; number++) {
         size_t size = strcspn(text, "\n");
         const char *wrong = parse_line(table, text, size);

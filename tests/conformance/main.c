@@ -25,6 +25,7 @@ enum {
     STOP_TIMEOUT_MS = 5000,
     STOP_PAUSE_MS = 10,
     MAX_SCRIPTS = 16,
+    MAX_TABLES = 8,
     MAX_TIMEOUT_MS = 3600000,
 };
 
@@ -39,10 +40,17 @@ static const char usage[] =
     "  --emulate SCRIPT    start our emulator with this device; may be given several times, the\n"
     "                      first one is under test\n"
     "  --emulator PROGRAM  the emulator for that\n"
+    "  --stimulus KIND     who is at the other end of the device's serial line: unix:PATH, "
+    "tty:PATH\n"
+    "                      (what goes through this socket or terminal device), or loopback (a "
+    "plug\n"
+    "                      that connects TxD with RxD)\n"
     "  --unshared BUSID    a device that is present but not exported, for S028 and S035\n"
     "  --profile LIST      core, strict (contains core), hostile, soak (default core); hostile\n"
     "                      cases can close, reset or wedge a real server and run last\n"
-    "  --expect TABLE      compare with a server's table, by file or by name (expect/NAME.txt)\n"
+    "  --expect TABLE      compare with a server's table, by file or by name (expect/NAME.txt); "
+    "may be\n"
+    "                      given several times, later tables replace lines of earlier ones\n"
     "  --timeout-ms N      how long a reply may take (default 2000)\n"
     "  --seed N            of the randomised cases (default 1)\n"
     "  --list              say which cases there are, and run none\n"
@@ -58,7 +66,9 @@ struct options {
     struct target_choice choice;
     char *scripts[MAX_SCRIPTS];
     int script_count;
-    const char *emulator, *expect, *junit, *json;
+    const char *expects[MAX_TABLES];
+    int expect_count;
+    const char *emulator, *stimulus, *junit, *json;
     unsigned profiles;
     bool list, tap, verbose;
     const char *const *wanted;
@@ -143,6 +153,7 @@ enum option_value {
     OPTION_DEVICE,
     OPTION_EMULATE,
     OPTION_EMULATOR,
+    OPTION_STIMULUS,
     OPTION_UNSHARED,
     OPTION_PROFILE,
     OPTION_EXPECT,
@@ -161,6 +172,7 @@ static const struct option long_options[] = {
     {"device", required_argument, NULL, OPTION_DEVICE},
     {"emulate", required_argument, NULL, OPTION_EMULATE},
     {"emulator", required_argument, NULL, OPTION_EMULATOR},
+    {"stimulus", required_argument, NULL, OPTION_STIMULUS},
     {"unshared", required_argument, NULL, OPTION_UNSHARED},
     {"profile", required_argument, NULL, OPTION_PROFILE},
     {"expect", required_argument, NULL, OPTION_EXPECT},
@@ -194,6 +206,9 @@ static const char *take_option(struct options *options, int option)
     case OPTION_EMULATOR:
         options->emulator = optarg;
         return NULL;
+    case OPTION_STIMULUS:
+        options->stimulus = optarg;
+        return NULL;
     case OPTION_UNSHARED:
         snprintf(target->unshared, sizeof target->unshared, "%s", optarg);
         return strlen(optarg) < USBIP_BUSID_SIZE ? NULL : "is no busid";
@@ -202,7 +217,9 @@ static const char *take_option(struct options *options, int option)
                    ? NULL
                    : "is not a list of core, strict, hostile, soak";
     case OPTION_EXPECT:
-        options->expect = optarg;
+        if (options->expect_count == MAX_TABLES)
+            return "is one table too many";
+        options->expects[options->expect_count++] = optarg;
         return NULL;
     case OPTION_TIMEOUT:
         if (!parse_number(optarg, MAX_TIMEOUT_MS, &number) || number == 0)
@@ -275,16 +292,17 @@ static int parse_options(struct options *options, int argc, char **argv)
 /* "strict" is expect/strict.txt where the suite is built; a path is a path. */
 static int load_expectations(const struct options *options, struct expect_table *table)
 {
-    char path[512], why[256];
-    const char *name = options->expect;
-    if (!name)
-        return 0;
-    bool is_path = strchr(name, '/') || strchr(name, '.');
-    snprintf(path, sizeof path, is_path ? "%s" : "tests/conformance/expect/%s.txt", name);
-    if (expect_load(table, path, why) == 0)
-        return 0;
-    fprintf(stderr, "usbip-conformance: the table %s: %s\n", path, why);
-    return -1;
+    for (int i = 0; i < options->expect_count; i++) {
+        char path[512], why[256];
+        const char *name = options->expects[i];
+        bool is_path = strchr(name, '/') || strchr(name, '.');
+        snprintf(path, sizeof path, is_path ? "%s" : "tests/conformance/expect/%s.txt", name);
+        if (expect_load(table, path, why) < 0) {
+            fprintf(stderr, "usbip-conformance: the table %s: %s\n", path, why);
+            return -1;
+        }
+    }
+    return 0;
 }
 
 static double now_s(void)
@@ -450,6 +468,22 @@ static int stop_emulator(struct emulator_process *emulator)
     return emulator_stop(emulator);
 }
 
+static int run_emulator(struct options *options, const struct expect_table *table)
+{
+    struct emulator_process emulator;
+    if (!emulator_start(&emulator, options->emulator, "127.0.0.1:0", options->scripts,
+                        options->script_count))
+        return EXIT_NO_RUN;
+    parse_address(emulator.address, &options->target);
+    options->target.own_server = true;
+    int status = run_all(options, table);
+    if (stop_emulator(&emulator) != 0) {
+        fprintf(stderr, "usbip-conformance: the emulator did not end well\n");
+        return EXIT_DIFFERS;
+    }
+    return status;
+}
+
 int main(int argc, char **argv)
 {
     static struct options options = {
@@ -469,19 +503,11 @@ int main(int argc, char **argv)
     }
     if (load_expectations(&options, &table) < 0)
         return EXIT_NO_RUN;
+    char why[256];
+    if (options.stimulus && stimulus_connect(&options.target, options.stimulus, why) < 0)
+        return wrong_usage(options.stimulus, why);
     options.target.soak = options.profiles & SOAK;
-    if (options.script_count == 0)
-        return run_all(&options, &table);
-    struct emulator_process emulator;
-    if (!emulator_start(&emulator, options.emulator, "127.0.0.1:0", options.scripts,
-                        options.script_count))
-        return EXIT_NO_RUN;
-    parse_address(emulator.address, &options.target);
-    options.target.own_server = true;
-    status = run_all(&options, &table);
-    if (stop_emulator(&emulator) != 0) {
-        fprintf(stderr, "usbip-conformance: the emulator did not end well\n");
-        return EXIT_DIFFERS;
-    }
+    status = options.script_count > 0 ? run_emulator(&options, &table) : run_all(&options, &table);
+    stimulus_disconnect(&options.target);
     return status;
 }

@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "protocol/bytes.h"
+#include "protocol/ftdi.h"
 
 enum { PROBES = 2, MAX_LISTED_DEVICES = 4096 };
 
@@ -169,6 +170,7 @@ void trial_run(struct trial *trial, const struct target *target,
     trial->target = target;
     trial->random = target->seed;
     trial->verdict = PASS;
+    trial->needs_stimulus = conformance_case->needs & NEED_STIMULUS;
     if (setjmp(trial->end) == 0) {
         check_needs(trial, conformance_case);
         conformance_case->run(trial);
@@ -367,6 +369,8 @@ struct wire *trial_configure(struct trial *trial)
     struct wire *wire = trial_import(trial);
     trial_set_configuration(trial, wire,
                             trial->target->configuration.descriptor.bConfigurationValue);
+    if (trial->needs_stimulus)
+        stimulate_open(trial, wire);
     return wire;
 }
 
@@ -424,6 +428,13 @@ struct wire_pdu *trial_expect_unlinked(struct trial *trial, struct wire *wire, u
     return pdu;
 }
 
+/* An FTDI has its own time after which it sends its status bytes without any data. */
+static bool is_status_only(const struct trial *trial, const struct wire_pdu *pdu)
+{
+    return trial->target->status_bytes > 0 && pdu->header.ret_submit.status == 0 &&
+           pdu->header.ret_submit.actual_length == trial->target->status_bytes;
+}
+
 void trial_expect_pending(struct trial *trial, struct wire *wire, uint32_t seqnum)
 {
     trial_expect_alive(trial, wire);
@@ -431,10 +442,62 @@ void trial_expect_pending(struct trial *trial, struct wire *wire, uint32_t seqnu
     if (position < 0)
         return;
     const struct wire_pdu *pdu = wire->pdus[position];
+    if (is_status_only(trial, pdu))
+        trial_not_applicable(trial, "the device sends status bytes when it has no data");
     trial_record_more(trial, "REPLY(%" PRId32 ",%" PRIu32 ")", pdu->header.ret_submit.status,
                       pdu->header.ret_submit.actual_length);
     trial_fail(trial, "request %" PRIu32 " is answered although there is nothing to answer",
                seqnum);
+}
+
+uint32_t trial_data_length(const struct trial *trial, size_t size)
+{
+    const struct target *target = trial->target;
+    if (target->status_bytes == 0 || size == 0)
+        return (uint32_t)size;
+    size_t room = target->bulk_in_packet - target->status_bytes;
+    return (uint32_t)(size + (size + room - 1) / room * target->status_bytes);
+}
+
+const uint8_t *trial_data(struct trial *trial, const struct wire_pdu *pdu, size_t *size)
+{
+    *size = pdu->payload_size;
+    if (trial->target->status_bytes == 0)
+        return pdu->payload;
+    uint8_t *data = trial_alloc(trial, pdu->payload_size);
+    *size = usbip_ftdi_strip_status(data, pdu->payload, pdu->payload_size,
+                                    trial->target->bulk_in_packet, &(unsigned){0});
+    return data;
+}
+
+const uint8_t *trial_expect_data(struct trial *trial, struct wire *wire, uint32_t seqnum,
+                                 int32_t status, size_t size)
+{
+    const struct wire_pdu *pdu = trial_reply(trial, wire, seqnum);
+    if (size > 0 && is_status_only(trial, pdu))
+        return trial_expect_data(trial, wire, trial_in(trial, wire, pdu->requested), status, size);
+    pdu = trial_expect(trial, wire, seqnum, status, trial_data_length(trial, size));
+    return trial_data(trial, pdu, &size);
+}
+
+void trial_expect_stream(struct trial *trial, struct wire *wire, const uint32_t *seqnums,
+                         unsigned count, uint32_t length, const uint8_t *data, size_t size)
+{
+    unsigned used = 0;
+    for (size_t at = 0; at < size; used++) {
+        uint32_t seqnum = used < count ? seqnums[used] : trial_in(trial, wire, length);
+        const struct wire_pdu *pdu = trial_reply(trial, wire, seqnum);
+        size_t got;
+        const uint8_t *bytes = trial_data(trial, pdu, &got);
+        if (pdu->header.ret_submit.status != 0)
+            trial_fail(trial, "an IN transfer ends with status %" PRId32,
+                       pdu->header.ret_submit.status);
+        if (got > size - at || memcmp(bytes, data + at, got) != 0)
+            trial_fail(trial, "byte %zu and those that follow are not what was sent", at);
+        at += got;
+    }
+    if (trial->target->stimulus->exact_packets && used != count)
+        trial_fail(trial, "%u transfers have the data of %u packets", used, count);
 }
 
 uint32_t trial_in(struct trial *trial, struct wire *wire, uint32_t length)
