@@ -26,6 +26,7 @@ enum {
     STOP_PAUSE_MS = 10,
     MAX_SCRIPTS = 16,
     MAX_TABLES = 8,
+    MAX_SKIPPED = 64,
     MAX_TIMEOUT_MS = 3600000,
 };
 
@@ -46,6 +47,7 @@ static const char usage[] =
     "plug\n"
     "                      that connects TxD with RxD)\n"
     "  --unshared BUSID    a device that is present but not exported, for S028 and S035\n"
+    "  --skip CASE         do not run this one; may be given several times\n"
     "  --profile LIST      core, strict (contains core), hostile, soak (default core); hostile\n"
     "                      cases can close, reset or wedge a real server and run last\n"
     "  --expect TABLE      compare with a server's table, by file or by name (expect/NAME.txt); "
@@ -66,8 +68,8 @@ struct options {
     struct target_choice choice;
     char *scripts[MAX_SCRIPTS];
     int script_count;
-    const char *expects[MAX_TABLES];
-    int expect_count;
+    const char *expects[MAX_TABLES], *skipped[MAX_SKIPPED];
+    int expect_count, skipped_count;
     const char *emulator, *stimulus, *junit, *json;
     unsigned profiles;
     bool list, tap, verbose;
@@ -155,6 +157,7 @@ enum option_value {
     OPTION_EMULATOR,
     OPTION_STIMULUS,
     OPTION_UNSHARED,
+    OPTION_SKIP,
     OPTION_PROFILE,
     OPTION_EXPECT,
     OPTION_TIMEOUT,
@@ -174,6 +177,7 @@ static const struct option long_options[] = {
     {"emulator", required_argument, NULL, OPTION_EMULATOR},
     {"stimulus", required_argument, NULL, OPTION_STIMULUS},
     {"unshared", required_argument, NULL, OPTION_UNSHARED},
+    {"skip", required_argument, NULL, OPTION_SKIP},
     {"profile", required_argument, NULL, OPTION_PROFILE},
     {"expect", required_argument, NULL, OPTION_EXPECT},
     {"timeout-ms", required_argument, NULL, OPTION_TIMEOUT},
@@ -212,6 +216,11 @@ static const char *take_option(struct options *options, int option)
     case OPTION_UNSHARED:
         snprintf(target->unshared, sizeof target->unshared, "%s", optarg);
         return strlen(optarg) < USBIP_BUSID_SIZE ? NULL : "is no busid";
+    case OPTION_SKIP:
+        if (options->skipped_count == MAX_SKIPPED)
+            return "is one case too many";
+        options->skipped[options->skipped_count++] = optarg;
+        return names_a_case(optarg) ? NULL : "is no case, name of a case, or section";
     case OPTION_PROFILE:
         return parse_profiles(optarg, &options->profiles)
                    ? NULL
@@ -330,7 +339,13 @@ static void run_case(struct run *run, const struct section *section,
     if (progress)
         fprintf(stderr, "\r\033[K%zu %s %s", run->count, at->id, at->name);
     double start = now_s();
-    trial_run(&run->trial, &run->options->target, at);
+    struct conformance_case skipped = *at;
+    if (run->options->skipped_count > 0 &&
+        case_is_wanted(section, at, run->options->skipped, (size_t)run->options->skipped_count)) {
+        skipped.run = NULL;
+        skipped.not_applicable = "it is left out (--skip)";
+    }
+    trial_run(&run->trial, &run->options->target, &skipped);
     *result = (struct result){
         .section = section,
         .conformance_case = at,

@@ -39,7 +39,7 @@ static void in_order_per_endpoint(struct trial *trial)
 static void out_of_order_across_endpoints(struct trial *trial)
 {
     struct wire *wire = trial_configure(trial);
-    uint32_t interrupt = trial_interrupt_in(trial, wire, trial->target->interrupt_packet);
+    uint32_t interrupt = trial_pending_interrupt(trial, wire);
     stimulate_echo(trial, wire, 1);
     uint32_t seqnum = trial_in(trial, wire, 64);
     trial_expect(trial, wire, trial_out(trial, wire, "echo", 4), 0, 4);
@@ -50,16 +50,16 @@ static void out_of_order_across_endpoints(struct trial *trial)
 static void deep_queue(struct trial *trial)
 {
     struct wire *wire = trial_configure(trial);
-    uint32_t seqnums[DEEP];
+    uint32_t seqnums[DEEP], length = trial->target->bulk_in_packet;
     for (int i = 0; i < DEEP; i++)
-        seqnums[i] = trial_in(trial, wire, 64);
+        seqnums[i] = trial_in(trial, wire, length);
     stimulate_echo(trial, wire, 1);
     uint8_t numbers[DEEP][16] = {0};
     for (uint32_t i = 0; i < DEEP; i++) {
         usbip_store_le32(numbers[i], i + 1);
         trial_out(trial, wire, numbers[i], sizeof numbers[i]);
     }
-    trial_expect_stream(trial, wire, seqnums, DEEP, 64, numbers[0], sizeof numbers);
+    trial_expect_stream(trial, wire, seqnums, DEEP, length, numbers[0], sizeof numbers);
 }
 
 static void coalesced(struct trial *trial)

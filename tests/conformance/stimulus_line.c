@@ -196,12 +196,22 @@ static void loopback_send(struct trial *trial, struct wire *wire, uint8_t endpoi
     trial_expect(trial, wire, trial_out(trial, wire, data, (uint32_t)size), 0, (uint32_t)size);
 }
 
-/* The host can do this itself, where the device takes such a request. */
+static const struct wire_pdu *endpoint_status(struct trial *trial, struct wire *wire,
+                                              uint8_t endpoint)
+{
+    return trial_control(trial, wire, USB_DIR_IN | USB_RECIP_ENDPOINT, USB_REQ_GET_STATUS, 0,
+                         endpoint, 2, NULL);
+}
+
+/* The host can do this itself, where the device knows of such requests. */
 static void halt(struct trial *trial, struct wire *wire, uint8_t endpoint)
 {
-    const struct wire_pdu *pdu = trial_control(trial, wire, USB_RECIP_ENDPOINT, USB_REQ_SET_FEATURE,
-                                               USB_ENDPOINT_HALT, endpoint, 0, NULL);
-    if (pdu->header.ret_submit.status != 0)
+    if (endpoint_status(trial, wire, endpoint)->payload_size != 2)
+        trial_not_applicable(trial, "the device does not tell whether an endpoint is halted");
+    trial_control(trial, wire, USB_RECIP_ENDPOINT, USB_REQ_SET_FEATURE, USB_ENDPOINT_HALT, endpoint,
+                  0, NULL);
+    const struct wire_pdu *pdu = endpoint_status(trial, wire, endpoint);
+    if (pdu->payload_size != 2 || pdu->payload[0] != 1)
         trial_not_applicable(trial, "the device does not let the host halt its endpoint");
 }
 

@@ -10,7 +10,7 @@
 #include "protocol/bytes.h"
 #include "protocol/ftdi.h"
 
-enum { PROBES = 2, MAX_LISTED_DEVICES = 4096 };
+enum { PROBES = 2, MAX_NOTIFICATIONS = 16, MAX_LISTED_DEVICES = 4096 };
 
 struct trial_block {
     struct trial_block *next;
@@ -516,13 +516,26 @@ uint32_t trial_out(struct trial *trial, struct wire *wire, const void *data, uin
                                                    .payload = data});
 }
 
-uint32_t trial_interrupt_in(struct trial *trial, struct wire *wire, uint32_t length)
+uint32_t trial_pending_interrupt(struct trial *trial, struct wire *wire)
 {
-    return wire_submit(wire, &(struct wire_submit){.direction = USBIP_DIR_IN,
-                                                   .ep = trial->target->interrupt_in,
-                                                   .flags = USBIP_URB_DIR_IN,
-                                                   .length = length,
-                                                   .interval = trial->target->interval});
+    for (int i = 0; i < MAX_NOTIFICATIONS; i++) {
+        uint32_t seqnum =
+            wire_submit(wire, &(struct wire_submit){.direction = USBIP_DIR_IN,
+                                                    .ep = trial->target->interrupt_in,
+                                                    .flags = USBIP_URB_DIR_IN,
+                                                    .length = trial->target->interrupt_packet,
+                                                    .interval = trial->target->interval});
+        trial_expect_alive(trial, wire);
+        long position = wire_position(wire, seqnum);
+        if (position < 0)
+            return seqnum;
+        const struct wire_pdu *pdu = wire->pdus[position];
+        if (pdu->header.ret_submit.status != 0)
+            trial_fail(trial, "an interrupt transfer ends with status %" PRId32,
+                       pdu->header.ret_submit.status);
+    }
+    trial_fail(trial, "the device sends %d notifications and more without a reason",
+               MAX_NOTIFICATIONS);
 }
 
 uint32_t trial_get_descriptor(struct wire *wire, uint8_t type, uint8_t index, uint16_t wIndex,

@@ -142,7 +142,9 @@ void trial_expect_stream(struct trial *trial, struct wire *wire, const uint32_t 
 
 uint32_t trial_in(struct trial *trial, struct wire *wire, uint32_t length);
 uint32_t trial_out(struct trial *trial, struct wire *wire, const void *data, uint32_t length);
-uint32_t trial_interrupt_in(struct trial *trial, struct wire *wire, uint32_t length);
+/* An interrupt IN transfer of one packet that pends: notifications that have been waiting are over.
+ */
+uint32_t trial_pending_interrupt(struct trial *trial, struct wire *wire);
 uint32_t trial_get_descriptor(struct wire *wire, uint8_t type, uint8_t index, uint16_t wIndex,
                               uint16_t length);
 uint32_t trial_get_status(struct wire *wire);

@@ -88,8 +88,10 @@ static void check_terminal(struct trial *trial, struct wire *wire, uint32_t subm
     if (answers > 1 || unlinks > 1)
         trial_fail(trial, "request %" PRIu32 " has %u answers, its unlink %u", submit, answers,
                    unlinks);
-    if (answered_at > unlinked_at && unlink_seqnum)
+    if (answered_at > unlinked_at && unlink_seqnum) {
+        trial_record(trial, "answered behind RET_UNLINK");
         trial_fail(trial, "request %" PRIu32 " is answered behind its RET_UNLINK", submit);
+    }
     if (answers > 0 && unlinks > 0 && status != 0)
         trial_fail(trial, "request %" PRIu32 " is answered, and unlinked with status %" PRId32,
                    submit, status);
