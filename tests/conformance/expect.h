@@ -1,6 +1,7 @@
 /*
  * Tables of what a known server answers, one line a case: "S057 CLOSE" when it meets the
  * requirement with that outcome, "S112 fail REPLY(0,10)  # why" when it is known not to meet it.
+ * Where time decides there are several: "S005 ok | fail CLOSE  # why".
  */
 #ifndef TESTS_CONFORMANCE_EXPECT_H
 #define TESTS_CONFORMANCE_EXPECT_H
@@ -17,10 +18,9 @@ enum {
 
 struct expectation {
     char id[EXPECT_ID_SIZE];
-    char outcome[EXPECT_OUTCOME_SIZE]; /* as the report shows it */
-    char reason[EXPECT_REASON_SIZE];   /* "" only when it does not fail */
-    bool fails;                        /* the requirement is not met */
-    unsigned text;                     /* which of those that were read has it, from 1 */
+    char outcomes[EXPECT_OUTCOME_SIZE]; /* as the report shows them, with "fail" and "|" */
+    char reason[EXPECT_REASON_SIZE];    /* "" only when there is one outcome, and no failure */
+    unsigned text;                      /* which of those that were read has it, from 1 */
 };
 
 struct expect_table {

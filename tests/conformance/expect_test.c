@@ -23,11 +23,11 @@ static void test_lines(void)
                   "S124 UNLINK(-104)") == 0);
     CU_ASSERT_EQUAL(table.count, 3);
     CU_ASSERT_STRING_EQUAL(table.lines[0].id, "S057");
-    CU_ASSERT_STRING_EQUAL(table.lines[0].outcome, "CLOSE");
+    CU_ASSERT_STRING_EQUAL(table.lines[0].outcomes, "CLOSE");
     CU_ASSERT_STRING_EQUAL(table.lines[0].reason, "why");
     CU_ASSERT_STRING_EQUAL(table.lines[1].id, "S006");
-    CU_ASSERT_STRING_EQUAL(table.lines[1].outcome, "CLOSE, CLOSE");
-    CU_ASSERT_STRING_EQUAL(table.lines[2].outcome, "UNLINK(-104)");
+    CU_ASSERT_STRING_EQUAL(table.lines[1].outcomes, "CLOSE, CLOSE");
+    CU_ASSERT_STRING_EQUAL(table.lines[2].outcomes, "UNLINK(-104)");
     CU_ASSERT_STRING_EQUAL(table.lines[2].reason, "");
 }
 
@@ -77,9 +77,8 @@ static void test_later_text_replaces_lines(void)
     REQUIRE(parse("S001 ok\nS002 12 bytes\n") == 0);
     REQUIRE(expect_parse(&table, "S003 ok\nS001 fail CLOSE # why\n", error_text) == 0);
     CU_ASSERT_EQUAL(table.count, 3);
-    CU_ASSERT_STRING_EQUAL(expect_find(&table, "S001")->outcome, "CLOSE");
-    CU_ASSERT_TRUE(expect_find(&table, "S001")->fails);
-    CU_ASSERT_STRING_EQUAL(expect_find(&table, "S002")->outcome, "12 bytes");
+    CU_ASSERT_STRING_EQUAL(expect_find(&table, "S001")->outcomes, "fail CLOSE");
+    CU_ASSERT_STRING_EQUAL(expect_find(&table, "S002")->outcomes, "12 bytes");
     CU_ASSERT_EQUAL(expect_parse(&table, "S002 ok\nS002 CLOSE\n", error_text), -1);
     CU_ASSERT_PTR_NOT_NULL(strstr(error_text, "has one already"));
 }
@@ -103,6 +102,30 @@ static void test_met(void)
     CU_ASSERT_FALSE(expect_met(NULL, "anything", true));
 }
 
+static void test_several_outcomes(void)
+{
+    REQUIRE(parse("S005 ok | fail CLOSE # why\n") == 0);
+    const struct expectation *line = expect_find(&table, "S005");
+    CU_ASSERT_TRUE(expect_met(line, "ok", false));
+    CU_ASSERT_TRUE(expect_met(line, "CLOSE", true));
+    CU_ASSERT_FALSE(expect_met(line, "ok", true));
+    CU_ASSERT_FALSE(expect_met(line, "CLOSE", false));
+    CU_ASSERT_FALSE(expect_met(line, "ok | fail CLOSE", false));
+    CU_ASSERT_EQUAL(parse("S005 ok | CLOSE\n"), -1);
+    CU_ASSERT_PTR_NOT_NULL(strstr(error_text, "does not say why"));
+    CU_ASSERT_EQUAL(parse("S005 ok | # why\n"), -1);
+    CU_ASSERT_EQUAL(parse("S005 ok | fail # why\n"), -1);
+}
+
+/* A case that a table knows must not become not applicable without a word. */
+static void test_not_applicable(void)
+{
+    REQUIRE(parse("S052 ok\nS053 not-applicable\n") == 0);
+    CU_ASSERT_FALSE(expect_met(expect_find(&table, "S052"), "not-applicable", false));
+    CU_ASSERT_TRUE(expect_met(expect_find(&table, "S053"), "not-applicable", false));
+    CU_ASSERT_FALSE(expect_met(expect_find(&table, "S053"), "ok", false));
+}
+
 int main(void)
 {
     CU_TestInfo tests[] = {
@@ -112,6 +135,8 @@ int main(void)
         {"too many lines", test_too_many_lines},
         {"a later text replaces lines", test_later_text_replaces_lines},
         {"a missing file", test_missing_file},
+        {"several outcomes", test_several_outcomes},
+        {"not applicable", test_not_applicable},
         {"what is as expected", test_met},
         CU_TEST_INFO_NULL,
     };
