@@ -275,6 +275,7 @@ static void integrity_echo(struct trial *trial)
     for (int i = 0; i < ECHO_PENDING; i++)
         pending[i] = trial_in(trial, wire, ECHO_CHUNK);
     size_t sent = 0, received = 0;
+    unsigned empty = 0;
     while (received < ECHO_SIZE) {
         while (sent < ECHO_SIZE && sent - received < (size_t)ECHO_PENDING * ECHO_CHUNK) {
             uint32_t size = 1 + trial_random(trial) % ECHO_CHUNK;
@@ -283,7 +284,11 @@ static void integrity_echo(struct trial *trial)
             trial_out(trial, wire, data + sent, size);
             sent += size;
         }
+        size_t before = received;
         received = take_echo(trial, wire, pending, data, received);
+        empty = received > before ? 0 : empty + 1;
+        if (empty == TRIAL_MAX_EMPTY)
+            trial_fail(trial, "only %zu of %d bytes come back", received, ECHO_SIZE);
     }
     trial_expect_alive(trial, wire);
 }

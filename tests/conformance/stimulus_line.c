@@ -14,6 +14,7 @@ enum {
     MARK_SIZE = 16,
     MARK_TRIES = 20,
     MARK_PAUSE_MS = 500,
+    MARK_TRANSFERS = 64, /* without a mark in them */
     FIRST_MARK_SEQNUM =
         0x40000000, /* so that cases have the same seqnums, however many there are */
     BAUD_RATE = 115200,
@@ -71,7 +72,7 @@ static bool drain(struct trial *trial, struct wire *wire)
     size_t have = 0;
     struct mark mark = send_mark(trial, wire);
     uint32_t seqnum = 0;
-    for (int tries = 0; tries < MARK_TRIES;) {
+    for (int tries = 0, transfers = 0; tries < MARK_TRIES;) {
         struct wire_pdu *pdu;
         size_t size;
         if (!seqnum) {
@@ -83,11 +84,13 @@ static bool drain(struct trial *trial, struct wire *wire)
                                                     .length = length});
         }
         enum wire_event event = wire_wait(wire, seqnum, &pdu);
-        if (event == WIRE_SILENT) {
+        /* An FTDI is never silent. */
+        if (event == WIRE_SILENT || ++transfers % MARK_TRANSFERS == 0) {
             mark = send_mark(trial, wire);
             tries++;
-            continue;
         }
+        if (event == WIRE_SILENT)
+            continue;
         if (event != WIRE_OK || pdu->header.ret_submit.status != 0)
             return false;
         seqnum = 0;

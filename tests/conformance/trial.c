@@ -474,8 +474,10 @@ const uint8_t *trial_expect_data(struct trial *trial, struct wire *wire, uint32_
                                  int32_t status, size_t size)
 {
     const struct wire_pdu *pdu = trial_reply(trial, wire, seqnum);
-    if (size > 0 && is_status_only(trial, pdu))
-        return trial_expect_data(trial, wire, trial_in(trial, wire, pdu->requested), status, size);
+    for (int i = 0; size > 0 && is_status_only(trial, pdu) && i < TRIAL_MAX_EMPTY; i++) {
+        seqnum = trial_in(trial, wire, pdu->requested);
+        pdu = trial_reply(trial, wire, seqnum);
+    }
     pdu = trial_expect(trial, wire, seqnum, status, trial_data_length(trial, size));
     return trial_data(trial, pdu, &size);
 }
@@ -483,7 +485,7 @@ const uint8_t *trial_expect_data(struct trial *trial, struct wire *wire, uint32_
 void trial_expect_stream(struct trial *trial, struct wire *wire, const uint32_t *seqnums,
                          unsigned count, uint32_t length, const uint8_t *data, size_t size)
 {
-    unsigned used = 0;
+    unsigned used = 0, empty = 0;
     for (size_t at = 0; at < size; used++) {
         uint32_t seqnum = used < count ? seqnums[used] : trial_in(trial, wire, length);
         const struct wire_pdu *pdu = trial_reply(trial, wire, seqnum);
@@ -495,6 +497,9 @@ void trial_expect_stream(struct trial *trial, struct wire *wire, const uint32_t 
         if (got > size - at || memcmp(bytes, data + at, got) != 0)
             trial_fail(trial, "byte %zu and those that follow are not what was sent", at);
         at += got;
+        empty = got > 0 ? 0 : empty + 1;
+        if (empty == TRIAL_MAX_EMPTY)
+            trial_fail(trial, "only %zu of %zu bytes come back", at, size);
     }
     if (trial->target->stimulus->exact_packets && used != count)
         trial_fail(trial, "%u transfers have the data of %u packets", used, count);

@@ -19,6 +19,7 @@ enum {
     TRIAL_OUTCOME_SIZE = 128,
     TRIAL_REASON_SIZE = 512,
     TRIAL_RETRY_PAUSE_MS = 10,
+    TRIAL_MAX_EMPTY = 500, /* transfers without data in a row: no more are coming */
 };
 
 enum verdict { PASS, FAIL, NOT_APPLICABLE };
