@@ -3,18 +3,28 @@
  * serial port, its opposite, and an eye on the bus. Static, because the guest has only usbip's
  * libraries.
  *
- *   guest_tool tty DEVICE STEP...   opens a serial port, raw, and takes the steps in turn; status 0
- * when all of them succeed. Steps: set SPEED FORMAT     any speed in bit/s, and a format as in 8N1,
- * 7E2 (parity N O E M S) flow none|rtscts dtr on|off, rts on|off await cts|dsr|dcd|ri on|off until
- * the line is so break                starts a break and ends it break-on, break-off send TEXT
- *       expect TEXT          the next bytes to come are these
- *       echo COUNT           sends COUNT bytes of a fixed pattern, and all come back
- *   guest_tool echo DEVICE          sends back what comes, until it is killed. Stays when the port
- * is hung up, as a gadget's is when its host goes away.
- *   guest_tool relay DEVICE ADDRESS PORT   the same with what a TCP connection brings, which gets
- * what comes; ends when that does. guest_tool usbmon BUS           prints each control request on
- * this bus, until SIGTERM: bmRequestType bRequest wValue wIndex wLength DATA, in hexadecimal.
- * Status 1 when it missed something.
+ * guest_tool tty DEVICE STEP...
+ *     opens a serial port, raw, and takes the steps in turn; status 0 when all of them succeed:
+ *     set SPEED FORMAT     any speed in bit/s, and a format as in 8N1, 7E2 (parity N O E M S)
+ *     flow none|rtscts
+ *     dtr on|off, rts on|off
+ *     await cts|dsr|dcd|ri on|off   until the line is so
+ *     break                starts a break and ends it
+ *     break-on, break-off
+ *     send TEXT
+ *     expect TEXT          the next bytes to come are these
+ *     echo COUNT           sends COUNT bytes of a fixed pattern, and all come back
+ *
+ * guest_tool echo DEVICE
+ *     sends back what comes, until it is killed. Stays when the port is hung up, as a gadget's is
+ *     when its host goes away.
+ *
+ * guest_tool relay DEVICE ADDRESS PORT
+ *     connects such a port with a TCP connection, until that ends.
+ *
+ * guest_tool usbmon BUS
+ *     prints each control request on this bus, until SIGTERM: bmRequestType bRequest wValue wIndex
+ *     wLength DATA, in hexadecimal. Status 1 when it missed something.
  */
 
 #include <arpa/inet.h>
