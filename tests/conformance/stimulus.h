@@ -57,8 +57,7 @@ extern const struct stimulus stimulus_loopback;
 
 /*
  * Connects the target with the stimulus of --stimulus: "unix:PATH", "tty:PATH" or "loopback".
- * Returns 0, or -1 with what is wrong with it in error_text. stimulus_disconnect() undoes
- * it.
+ * Returns 0, or -1 with what is wrong with it in error_text. stimulus_disconnect() undoes it.
  */
 int stimulus_connect(struct target *target, const char *text, char error_text[256]);
 void stimulus_disconnect(struct target *target);

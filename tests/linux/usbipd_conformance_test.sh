@@ -15,30 +15,26 @@ trouble_is() {
     ! grep -vE "$1" "$notes"
 }
 
-# A path that fits into a socket's address, wherever this test runs.
-far_end=$(realpath --relative-to=. "$work")/far_end
-devices=(-chardev "socket,id=far_end,path=$far_end,server=on,wait=off")
 case $DEVICE in
-cdc_acm)
-    busid=1-1
-    # shellcheck disable=SC2034 # guest_boot reads it
-    guest_forward=tcp:10.0.2.100:1-chardev:far_end
-    devices+=(-device "usb-serial,chardev=none,always-plugged=on" -chardev "null,id=none")
-    ;;
-ftdi)
-    busid=2-1
-    # shellcheck disable=SC2034 # guest_boot reads it
-    guest_forward=tcp:10.0.2.100:1-chardev:none
-    devices+=(-device "usb-serial,chardev=far_end,always-plugged=on" -chardev "null,id=none")
-    ;;
+cdc_acm) busid=1-1 gadget=far_end ftdi=nobody ;;
+ftdi) busid=2-1 gadget=nobody ftdi=far_end ;;
 *) fail "no such DEVICE: $DEVICE" ;;
 esac
+# shellcheck disable=SC2153 # the environment has it
+case $PART in
+strict | race) rounds=0 ;;
+hostile) rounds=2 ;;
+*) fail "no such PART: $PART" ;;
+esac
 
-rounds=0
-[ "$PART" != hostile ] || rounds=2
+# A path that fits into a socket's address, wherever this test runs.
+far_end=$(realpath --relative-to=. "$work")/far_end
+# shellcheck disable=SC2034 # guest_boot reads it
+guest_forward=tcp:10.0.2.100:1-chardev:$gadget
 # Every unlink is a line of the kernel's log, which shall not lose its first ones.
-guest_boot busid=$busid rounds=$rounds log_buf_len=4M -- -device piix3-usb-uhci "${devices[@]}" \
-    -device usb-kbd,port=2
+guest_boot busid=$busid rounds=$rounds log_buf_len=4M -- -device piix3-usb-uhci \
+    -chardev "socket,id=far_end,path=$far_end,server=on,wait=off" -chardev null,id=nobody \
+    -device "usb-serial,chardev=$ftdi,always-plugged=on" -device usb-kbd,port=2
 guest_await serving
 guest_port
 case $PART in
@@ -60,7 +56,6 @@ race)
     check conformance conformance --expect linux-race --profile core S128
     guest_go serving
     ;;
-*) fail "no such PART: $PART" ;;
 esac
 guest_end
 case $PART in
