@@ -53,7 +53,7 @@ hostile)
     done
     ;;
 race)
-    check conformance conformance --expect linux-race --profile core S128
+    check conformance conformance --expect linux-race --profile soak S128
     guest_go serving
     ;;
 esac
