@@ -6,6 +6,7 @@
 
 enum {
     KIB = 1024,
+    SLOWEST = 64, /* bytes in a millisecond that a device takes at least */
     ECHO_SIZE = 1024 * KIB,
     ECHO_CHUNK = 16 * KIB, /* the longest of a random length */
     ECHO_PENDING = 8,
@@ -20,10 +21,11 @@ static uint8_t bulk_in_address(const struct trial *trial)
     return trial->target->bulk_in | USB_DIR_IN;
 }
 
-static void expect_bytes(struct trial *trial, const struct wire_pdu *pdu, const void *data,
-                         size_t size)
+static void expect_bytes(struct trial *trial, struct wire *wire, uint32_t seqnum, int32_t status,
+                         const void *data, size_t size)
 {
-    if (pdu->payload_size != size || (size > 0 && memcmp(pdu->payload, data, size) != 0))
+    const uint8_t *got = trial_expect_data(trial, wire, seqnum, status, size);
+    if (size > 0 && memcmp(got, data, size) != 0)
         trial_fail(trial, "other bytes come than the device has sent");
 }
 
@@ -35,7 +37,9 @@ static void expect_received(struct trial *trial, struct wire *wire, uint32_t siz
     uint32_t seqnum = wire_submit(
         wire, &(struct wire_submit){
                   .ep = trial->target->bulk_out, .flags = flags, .length = size, .payload = data});
+    wire->timeout_ms = trial->target->timeout_ms + (int)(size / SLOWEST);
     trial_expect(trial, wire, seqnum, 0, size);
+    wire->timeout_ms = trial->target->timeout_ms;
     struct stimulus_received received = stimulate_received(trial, wire);
     if (received.bytes != size || received.checksum != stimulus_checksum(data, size))
         trial_fail(trial,
@@ -58,21 +62,22 @@ static void expect_in(struct trial *trial, struct wire *wire, uint32_t request, 
     uint32_t seqnum = trial_in(trial, wire, request);
     trial_expect_pending(trial, wire, seqnum);
     stimulate_send(trial, wire, bulk_in_address(trial), data, size);
-    expect_bytes(trial, trial_expect(trial, wire, seqnum, 0, size), data, size);
+    expect_bytes(trial, wire, seqnum, 0, data, size);
 }
 
 static void bulk_in_short(struct trial *trial)
 {
     struct wire *wire = trial_configure(trial);
     expect_in(trial, wire, 512, 5);
-    trial_record(trial, "REPLY(0,5)");
+    trial_record(trial, "REPLY(0,%" PRIu32 ")", trial_data_length(trial, 5));
 }
 
 static void bulk_in_exact_multiple(struct trial *trial)
 {
-    uint32_t size = 2u * trial->target->bulk_in_packet;
+    const struct target *target = trial->target;
     struct wire *wire = trial_configure(trial);
-    expect_in(trial, wire, size, size);
+    expect_in(trial, wire, 2u * target->bulk_in_packet,
+              2u * (target->bulk_in_packet - target->status_bytes));
     trial_expect_alive(trial, wire);
 }
 
@@ -99,14 +104,14 @@ static uint32_t submit_short_not_ok(struct trial *trial, struct wire *wire)
 static void expect_short_not_ok(struct trial *trial, struct wire *wire)
 {
     const uint32_t seqnum = submit_short_not_ok(trial, wire);
-    expect_bytes(trial, trial_expect(trial, wire, seqnum, -USBIP_EREMOTEIO, 5), "short", 5);
+    expect_bytes(trial, wire, seqnum, -USBIP_EREMOTEIO, "short", 5);
 }
 
 static void short_not_ok(struct trial *trial)
 {
     struct wire *wire = trial_configure(trial);
     expect_short_not_ok(trial, wire);
-    trial_record(trial, "REPLY(-121,5)");
+    trial_record(trial, "REPLY(-121,%" PRIu32 ")", trial_data_length(trial, 5));
     trial_expect_alive(trial, wire);
 }
 
@@ -169,8 +174,10 @@ static void bulk_in_large(struct trial *trial)
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         const uint8_t *data = trial_random_bytes(trial, sizes[i]);
         uint32_t seqnum = trial_in(trial, wire, sizes[i]);
-        trial_expect(trial, wire, trial_out(trial, wire, data, sizes[i]), 0, sizes[i]);
-        expect_bytes(trial, trial_expect(trial, wire, seqnum, 0, sizes[i]), data, sizes[i]);
+        uint32_t out = trial_out(trial, wire, data, sizes[i]);
+        wire->timeout_ms = trial->target->timeout_ms + (int)(sizes[i] / SLOWEST);
+        trial_expect_stream(trial, wire, &seqnum, 1, sizes[i], data, sizes[i]);
+        trial_expect(trial, wire, out, 0, sizes[i]);
     }
 }
 
@@ -202,6 +209,9 @@ static void zero_packet_flag(struct trial *trial)
 static void bulk_out_zero(struct trial *trial)
 {
     struct wire *wire = trial_configure(trial);
+    if (!trial->target->stimulus->exact_packets)
+        trial_not_applicable(trial, "the stimulus (%s) does not see an empty transfer",
+                             trial->target->stimulus->name);
     stimulate_received(trial, wire);
     trial_expect(trial, wire, trial_out(trial, wire, NULL, 0), 0, 0);
     struct stimulus_received received = stimulate_received(trial, wire);
@@ -216,12 +226,12 @@ static void int_in(struct trial *trial)
 {
     static const uint8_t notification[10] = {0xa1, 0x20, 0, 0, 0, 0, 2, 0, 3, 0};
     struct wire *wire = trial_configure(trial);
-    uint32_t seqnum = trial_interrupt_in(trial, wire, 16);
-    trial_expect_pending(trial, wire, seqnum);
+    uint32_t seqnum = trial_pending_interrupt(trial, wire);
     stimulate_send(trial, wire, trial->target->interrupt_in | USB_DIR_IN, notification,
                    sizeof notification);
-    expect_bytes(trial, trial_expect(trial, wire, seqnum, 0, sizeof notification), notification,
-                 sizeof notification);
+    const struct wire_pdu *pdu = trial_expect(trial, wire, seqnum, 0, sizeof notification);
+    if (memcmp(pdu->payload, notification, sizeof notification) != 0)
+        trial_fail(trial, "other bytes come than the device has sent");
 }
 
 static void observe_interval(struct trial *trial, int32_t interval)
@@ -254,12 +264,13 @@ static size_t take_echo(struct trial *trial, struct wire *wire, uint32_t *pendin
     if (pdu->header.ret_submit.status != 0)
         trial_fail(trial, "an IN transfer ends with status %" PRId32,
                    pdu->header.ret_submit.status);
-    if (pdu->payload_size > ECHO_SIZE - at ||
-        (pdu->payload_size > 0 && memcmp(pdu->payload, data + at, pdu->payload_size) != 0))
+    size_t size;
+    const uint8_t *bytes = trial_data(trial, pdu, &size);
+    if (size > ECHO_SIZE - at || (size > 0 && memcmp(bytes, data + at, size) != 0))
         trial_fail(trial, "byte %zu and those that follow are not what was sent", at);
     memmove(pending, pending + 1, (ECHO_PENDING - 1) * sizeof *pending);
     pending[ECHO_PENDING - 1] = trial_in(trial, wire, ECHO_CHUNK);
-    return at + pdu->payload_size;
+    return at + size;
 }
 
 static void integrity_echo(struct trial *trial)
@@ -271,6 +282,7 @@ static void integrity_echo(struct trial *trial)
     for (int i = 0; i < ECHO_PENDING; i++)
         pending[i] = trial_in(trial, wire, ECHO_CHUNK);
     size_t sent = 0, received = 0;
+    unsigned empty = 0;
     while (received < ECHO_SIZE) {
         while (sent < ECHO_SIZE && sent - received < (size_t)ECHO_PENDING * ECHO_CHUNK) {
             uint32_t size = 1 + trial_random(trial) % ECHO_CHUNK;
@@ -279,7 +291,11 @@ static void integrity_echo(struct trial *trial)
             trial_out(trial, wire, data + sent, size);
             sent += size;
         }
+        size_t before = received;
         received = take_echo(trial, wire, pending, data, received);
+        empty = received > before ? 0 : empty + 1;
+        if (empty == TRIAL_MAX_EMPTY)
+            trial_fail(trial, "only %zu of %d bytes come back", received, ECHO_SIZE);
     }
     trial_expect_alive(trial, wire);
 }
@@ -293,7 +309,11 @@ static void status_sign(struct trial *trial)
     struct wire *wire = trial_configure(trial);
     trial_control(trial, wire, 0xc0, 0x7f, 0, 0, 8, NULL);
     if (trial->target->stimulus) {
+        stimulate_open(trial, wire);
         trial_reply(trial, wire, submit_short_not_ok(trial, wire));
+    }
+    /* A line cannot halt the endpoint of every device. */
+    if (trial->target->stimulus == &stimulus_vendor_requests) {
         stimulate_halt(trial, wire, bulk_in_address(trial));
         trial_reply(trial, wire, trial_in(trial, wire, 64));
     }

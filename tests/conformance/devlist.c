@@ -151,9 +151,14 @@ static void interface_count_alt0(struct trial *trial)
         trial_fail(trial, "%s is not listed any more", trial->target->record.busid);
     if (trial->target->configuration_size == 0)
         trial_fail(trial, "the configuration descriptor could not be read before the first case");
-    unsigned count = list.devices[index].record.bNumInterfaces, at = 0;
-    if (count == 0)
+    if (list.devices[index].record.bNumInterfaces == 0) {
+        /* Linux lists them when somebody has configured the device. */
+        wire_close(trial_configure(trial));
+        index = trial_devlist_with_device(trial, &list);
+    }
+    if (index < 0 || list.devices[index].record.bNumInterfaces == 0)
         trial_not_applicable(trial, "the server lists no interfaces");
+    unsigned count = list.devices[index].record.bNumInterfaces, at = 0;
     if (count != interface_count(table))
         trial_fail(trial, "%u interfaces are listed, the configuration has %u", count,
                    interface_count(table));

@@ -21,6 +21,37 @@ static void copy_trimmed(char *to, size_t to_size, const char *from, size_t size
     snprintf(to, to_size, "%.*s", (int)size, from);
 }
 
+/* One of the outcomes of a line, and where the next one begins; NULL when it was the last. */
+static const char *take_outcome(const char *text, bool *fails, char outcome[EXPECT_OUTCOME_SIZE])
+{
+    size_t size = strcspn(text, "|");
+    copy_trimmed(outcome, EXPECT_OUTCOME_SIZE, text, size);
+    size_t word = strcspn(outcome, blanks);
+    *fails = word == strlen(fail_word) && strncmp(outcome, fail_word, word) == 0;
+    if (*fails) {
+        size_t begin = word + strspn(outcome + word, blanks);
+        memmove(outcome, outcome + begin, strlen(outcome + begin) + 1);
+    }
+    return text[size] == '|' ? text + size + 1 : NULL;
+}
+
+/* Returns what is wrong with the outcomes and their reason, or NULL. */
+static const char *check_outcomes(const char *outcomes, const char *reason)
+{
+    bool needs_reason = strchr(outcomes, '|');
+    for (const char *at = outcomes; at;) {
+        bool fails;
+        char outcome[EXPECT_OUTCOME_SIZE];
+        at = take_outcome(at, &fails, outcome);
+        if (outcome[0] == '\0')
+            return "does not say which outcome a case has (\"S057 CLOSE  # why\")";
+        needs_reason |= fails;
+    }
+    return needs_reason && *reason == '\0'
+               ? "does not say why the case fails, or has several outcomes (\"# why\")"
+               : NULL;
+}
+
 /* Returns what is wrong with the line, or NULL. */
 static const char *parse_line(struct expect_table *table, const char *line, size_t size)
 {
@@ -33,35 +64,31 @@ static const char *parse_line(struct expect_table *table, const char *line, size
     if (text[0] == '\0')
         return NULL;
     size_t id_size = strcspn(text, blanks);
-    const char *outcome = text + id_size + strspn(text + id_size, blanks);
-    size_t word = strcspn(outcome, blanks);
-    bool fails = word == strlen(fail_word) && strncmp(outcome, fail_word, word) == 0;
-    if (fails)
-        outcome += word + strspn(outcome + word, blanks);
-    if (id_size >= EXPECT_ID_SIZE || *outcome == '\0')
-        return "does not say which outcome a case has (\"S057 CLOSE  # why\")";
-    if (strlen(outcome) >= EXPECT_OUTCOME_SIZE)
+    const char *outcomes = text + id_size + strspn(text + id_size, blanks);
+    if (id_size >= EXPECT_ID_SIZE)
+        return "does not begin with the id of a case (\"S057 CLOSE  # why\")";
+    if (strlen(outcomes) >= EXPECT_OUTCOME_SIZE)
         return "has too long an outcome";
-    if (table->count == EXPECT_MAX_LINES)
-        return "is one too many";
-    struct expectation *entry = &table->lines[table->count];
-    snprintf(entry->id, sizeof entry->id, "%.*s", (int)id_size, text);
-    snprintf(entry->outcome, sizeof entry->outcome, "%s", outcome);
-    entry->reason[0] = '\0';
+    struct expectation entry = {.text = table->texts};
+    snprintf(entry.id, sizeof entry.id, "%.*s", (int)id_size, text);
+    snprintf(entry.outcomes, sizeof entry.outcomes, "%s", outcomes);
     if (hash)
-        copy_trimmed(entry->reason, sizeof entry->reason, hash + 1, size - body - 1);
-    if (fails && entry->reason[0] == '\0')
-        return "does not say why the case fails (\"# why\")";
-    entry->fails = fails;
-    if (expect_find(table, entry->id))
+        copy_trimmed(entry.reason, sizeof entry.reason, hash + 1, size - body - 1);
+    const char *wrong = check_outcomes(entry.outcomes, entry.reason);
+    if (wrong)
+        return wrong;
+    const struct expectation *present = expect_find(table, entry.id);
+    if (present && present->text == table->texts)
         return "is about a case that has one already";
-    table->count++;
+    if (!present && table->count == EXPECT_MAX_LINES)
+        return "is one too many";
+    table->lines[present ? (size_t)(present - table->lines) : table->count++] = entry;
     return NULL;
 }
 
 int expect_parse(struct expect_table *table, const char *text, char error_text[256])
 {
-    table->count = 0;
+    table->texts++;
     for (int number = 1; *text != '\0'; number++) {
         size_t size = strcspn(text, "\n");
         const char *wrong = parse_line(table, text, size);
@@ -108,5 +135,14 @@ const struct expectation *expect_find(const struct expect_table *table, const ch
 
 bool expect_met(const struct expectation *line, const char *outcome, bool failed)
 {
-    return line ? line->fails == failed && strcmp(line->outcome, outcome) == 0 : !failed;
+    if (!line)
+        return !failed;
+    for (const char *at = line->outcomes; at;) {
+        bool fails;
+        char expected[EXPECT_OUTCOME_SIZE];
+        at = take_outcome(at, &fails, expected);
+        if (fails == failed && strcmp(expected, outcome) == 0)
+            return true;
+    }
+    return false;
 }

@@ -39,10 +39,11 @@ static void expect_status(struct trial *trial, struct wire *wire, uint8_t bmRequ
 /* What the device sends on bulk IN arrives. */
 static void expect_data(struct trial *trial, struct wire *wire)
 {
+    stimulate_open(trial, wire);
     uint32_t seqnum = trial_in(trial, wire, trial->target->bulk_in_packet);
     if (trial->target->stimulus) {
         stimulate_send(trial, wire, bulk_in_address(trial), "data", 4);
-        trial_expect(trial, wire, seqnum, 0, 4);
+        trial_expect_data(trial, wire, seqnum, 0, 4);
         return;
     }
     trial_expect_alive(trial, wire);

@@ -25,6 +25,8 @@ enum {
     STOP_TIMEOUT_MS = 5000,
     STOP_PAUSE_MS = 10,
     MAX_EMULATOR_ARGUMENTS = 32,
+    MAX_TABLES = 8,
+    MAX_SKIPPED = 64,
     MAX_TIMEOUT_MS = 3600000,
     MAX_ROUNDS = 1000000,
     MAX_GROWTH_KIB =
@@ -43,10 +45,15 @@ static const char usage[] =
     "                      first one is under test\n"
     "  --emulator PROGRAM  the emulator for that\n"
     "  --emulator-option OPTION   give it this too, such as --personality=linux; may be repeated\n"
+    "  --stimulus KIND     what is at the far end of the device's serial line: unix:PATH (a\n"
+    "                      socket), tty:PATH (a terminal device), loopback (a plug that connects\n"
+    "                      TxD with RxD); without one, cases that need it are not applicable\n"
     "  --unshared BUSID    a device that is present but not exported, for S028 and S035\n"
+    "  --skip CASE         leave this one out, whatever is expected; may be given several times\n"
     "  --profile LIST      core, strict (contains core), hostile, soak (default core); hostile\n"
     "                      cases can close, reset or wedge a real server and run last\n"
-    "  --expect TABLE      compare with a server's table, by file or by name (expect/NAME.txt)\n"
+    "  --expect TABLE      compare with a server's table, by file or by name (expect/NAME.txt);\n"
+    "                      may be given several times, later ones replace lines of earlier ones\n"
     "  --timeout-ms N      how long a reply may take (default 2000)\n"
     "  --seed N            of the randomised cases (default 1)\n"
     "  --rounds N          run the cases N times, up to the first round that is not as expected;\n"
@@ -65,7 +72,9 @@ struct options {
     char *emulator_arguments[MAX_EMULATOR_ARGUMENTS]; /* scripts, and options for it */
     int emulator_argument_count;
     const char *script; /* of the device under test; NULL: the server is not the emulator */
-    const char *emulator, *expect, *junit, *json;
+    const char *expects[MAX_TABLES], *skipped[MAX_SKIPPED];
+    int expect_count, skipped_count;
+    const char *emulator, *stimulus, *junit, *json;
     const struct emulator_process *own_emulator; /* started for this run, or NULL */
     unsigned profiles, rounds;
     bool list, tap, verbose;
@@ -152,7 +161,9 @@ enum option_value {
     OPTION_EMULATE,
     OPTION_EMULATOR,
     OPTION_EMULATOR_OPTION,
+    OPTION_STIMULUS,
     OPTION_UNSHARED,
+    OPTION_SKIP,
     OPTION_PROFILE,
     OPTION_EXPECT,
     OPTION_TIMEOUT,
@@ -172,7 +183,9 @@ static const struct option long_options[] = {
     {"emulate", required_argument, NULL, OPTION_EMULATE},
     {"emulator", required_argument, NULL, OPTION_EMULATOR},
     {"emulator-option", required_argument, NULL, OPTION_EMULATOR_OPTION},
+    {"stimulus", required_argument, NULL, OPTION_STIMULUS},
     {"unshared", required_argument, NULL, OPTION_UNSHARED},
+    {"skip", required_argument, NULL, OPTION_SKIP},
     {"profile", required_argument, NULL, OPTION_PROFILE},
     {"expect", required_argument, NULL, OPTION_EXPECT},
     {"timeout-ms", required_argument, NULL, OPTION_TIMEOUT},
@@ -209,15 +222,25 @@ static const char *take_option(struct options *options, int option)
     case OPTION_EMULATOR:
         options->emulator = optarg;
         return NULL;
+    case OPTION_STIMULUS:
+        options->stimulus = optarg;
+        return NULL;
     case OPTION_UNSHARED:
         snprintf(target->unshared, sizeof target->unshared, "%s", optarg);
         return strlen(optarg) < USBIP_BUSID_SIZE ? NULL : "is no busid";
+    case OPTION_SKIP:
+        if (options->skipped_count == MAX_SKIPPED)
+            return "is one case too many";
+        options->skipped[options->skipped_count++] = optarg;
+        return names_a_case(optarg) ? NULL : "is no case, name of a case, or section";
     case OPTION_PROFILE:
         return parse_profiles(optarg, &options->profiles)
                    ? NULL
                    : "is not a list of core, strict, hostile, soak";
     case OPTION_EXPECT:
-        options->expect = optarg;
+        if (options->expect_count == MAX_TABLES)
+            return "is one table too many";
+        options->expects[options->expect_count++] = optarg;
         return NULL;
     case OPTION_TIMEOUT:
         if (!parse_number(optarg, MAX_TIMEOUT_MS, &number) || number == 0)
@@ -295,16 +318,17 @@ static int parse_options(struct options *options, int argc, char **argv)
 /* "strict" is expect/strict.txt where the suite is built; a path is a path. */
 static int load_expectations(const struct options *options, struct expect_table *table)
 {
-    char path[512], why[256];
-    const char *name = options->expect;
-    if (!name)
-        return 0;
-    bool is_path = strchr(name, '/') || strchr(name, '.');
-    snprintf(path, sizeof path, is_path ? "%s" : "tests/conformance/expect/%s.txt", name);
-    if (expect_load(table, path, why) == 0)
-        return 0;
-    fprintf(stderr, "usbip-conformance: the table %s: %s\n", path, why);
-    return -1;
+    for (int i = 0; i < options->expect_count; i++) {
+        char path[512], why[256];
+        const char *name = options->expects[i];
+        bool is_path = strchr(name, '/') || strchr(name, '.');
+        snprintf(path, sizeof path, is_path ? "%s" : "tests/conformance/expect/%s.txt", name);
+        if (expect_load(table, path, why) < 0) {
+            fprintf(stderr, "usbip-conformance: the table %s: %s\n", path, why);
+            return -1;
+        }
+    }
+    return 0;
 }
 
 static double now_s(void)
@@ -332,7 +356,11 @@ static void run_case(struct run *run, const struct section *section,
     if (progress)
         fprintf(stderr, "\r\033[K%zu %s %s", run->count, at->id, at->name);
     double start = now_s();
-    trial_run(&run->trial, &run->options->target, at);
+    static const struct conformance_case skipped = {.not_applicable = "it is left out (--skip)"};
+    bool is_skipped =
+        run->options->skipped_count > 0 &&
+        case_is_wanted(section, at, run->options->skipped, (size_t)run->options->skipped_count);
+    trial_run(&run->trial, &run->options->target, is_skipped ? &skipped : at);
     *result = (struct result){
         .section = section,
         .conformance_case = at,
@@ -347,7 +375,8 @@ static void run_case(struct run *run, const struct section *section,
         run->options->target.import_timeout_ms = run->options->target.timeout_ms;
     memcpy(result->outcome, run->trial.outcome, sizeof result->outcome);
     memcpy(result->reason, run->trial.reason, sizeof result->reason);
-    result->as_expected = expect_met(result->expected, result->outcome, result->verdict == FAIL);
+    result->as_expected =
+        is_skipped || expect_met(result->expected, result->outcome, result->verdict == FAIL);
     if (!result->as_expected || run->options->verbose)
         result->exchange = report_exchange(&run->trial.log);
     if (progress)
@@ -522,6 +551,23 @@ static int stop_emulator(struct emulator_process *emulator)
     return emulator_stop(emulator);
 }
 
+static int run_emulator(struct options *options, const struct expect_table *table)
+{
+    struct emulator_process emulator;
+    if (!emulator_start(&emulator, options->emulator, "127.0.0.1:0", options->emulator_arguments,
+                        options->emulator_argument_count))
+        return EXIT_NO_RUN;
+    parse_address(emulator.address, &options->target);
+    options->target.own_server = true;
+    options->own_emulator = &emulator;
+    int status = run_all(options, table);
+    if (stop_emulator(&emulator) != 0) {
+        fprintf(stderr, "usbip-conformance: the emulator did not end well\n");
+        return EXIT_DIFFERS;
+    }
+    return status;
+}
+
 int main(int argc, char **argv)
 {
     static struct options options = {
@@ -542,20 +588,11 @@ int main(int argc, char **argv)
     }
     if (load_expectations(&options, &table) < 0)
         return EXIT_NO_RUN;
+    char why[256];
+    if (options.stimulus && stimulus_connect(&options.target, options.stimulus, why) < 0)
+        return wrong_usage(options.stimulus, why);
     options.target.soak = options.profiles & SOAK;
-    if (!options.script)
-        return run_all(&options, &table);
-    struct emulator_process emulator;
-    if (!emulator_start(&emulator, options.emulator, "127.0.0.1:0", options.emulator_arguments,
-                        options.emulator_argument_count))
-        return EXIT_NO_RUN;
-    parse_address(emulator.address, &options.target);
-    options.target.own_server = true;
-    options.own_emulator = &emulator;
-    status = run_all(&options, &table);
-    if (stop_emulator(&emulator) != 0) {
-        fprintf(stderr, "usbip-conformance: the emulator did not end well\n");
-        return EXIT_DIFFERS;
-    }
+    status = options.script ? run_emulator(&options, &table) : run_all(&options, &table);
+    stimulus_disconnect(&options.target);
     return status;
 }

@@ -3,7 +3,7 @@
 
 #include "tests/conformance/trial.h"
 
-enum { PARALLEL_LISTS = 50, JUNK_SIZE = 16, BYTE_PAUSE_MS = 5 };
+enum { PARALLEL_LISTS = 50, JUNK_SIZE = 16, BYTE_PAUSE_MS = 5, CONNECT_PAUSE_MS = 10 };
 
 static const uint8_t request_bytes[USBIP_OP_COMMON_SIZE] = {0x01, 0x11, 0x80, 0x05, 0, 0, 0, 0};
 
@@ -183,8 +183,11 @@ static void dual_stack(struct trial *trial)
 static void parallel_devlists(struct trial *trial)
 {
     struct wire *wires[PARALLEL_LISTS];
-    for (int i = 0; i < PARALLEL_LISTS; i++)
+    for (int i = 0; i < PARALLEL_LISTS; i++) {
+        /* A port may be forwarded by something that accepts one connection after the other. */
+        trial_pause(CONNECT_PAUSE_MS);
         wires[i] = trial_connect(trial);
+    }
     for (int i = 0; i < PARALLEL_LISTS; i++)
         trial_send_op(wires[i], USBIP_VERSION, OP_REQ_DEVLIST, 0);
     for (int i = 0; i < PARALLEL_LISTS; i++) {

@@ -20,16 +20,6 @@ enum {
     OUT_MAX = 4096,
 };
 
-static void expect_number(struct trial *trial, struct wire *wire, uint32_t seqnum, uint32_t number,
-                          uint32_t size)
-{
-    struct wire_pdu *pdu = trial_expect(trial, wire, seqnum, 0, size);
-    uint32_t got = usbip_load_le32(pdu->payload);
-    if (got != number)
-        trial_fail(trial, "request %" PRIu32 " has packet %" PRIu32 ", not %" PRIu32, seqnum, got,
-                   number);
-}
-
 static void in_order_per_endpoint(struct trial *trial)
 {
     struct wire *wire = trial_configure(trial);
@@ -38,7 +28,7 @@ static void in_order_per_endpoint(struct trial *trial)
         seqnums[i] = trial_in(trial, wire, 64);
     stimulate_send_numbered(trial, wire, IN_ORDER, 16);
     for (unsigned i = 0; i < IN_ORDER; i++)
-        expect_number(trial, wire, seqnums[i], i + 1, 16);
+        stimulate_expect_number(trial, wire, seqnums[i], i + 1);
     for (int i = 1; i < IN_ORDER; i++) {
         if (wire_position(wire, seqnums[i]) < wire_position(wire, seqnums[i - 1]))
             trial_fail(trial, "request %" PRIu32 " is answered before %" PRIu32, seqnums[i],
@@ -49,28 +39,27 @@ static void in_order_per_endpoint(struct trial *trial)
 static void out_of_order_across_endpoints(struct trial *trial)
 {
     struct wire *wire = trial_configure(trial);
-    uint32_t interrupt = trial_interrupt_in(trial, wire, trial->target->interrupt_packet);
+    uint32_t interrupt = trial_pending_interrupt(trial, wire);
     stimulate_echo(trial, wire, 1);
     uint32_t seqnum = trial_in(trial, wire, 64);
     trial_expect(trial, wire, trial_out(trial, wire, "echo", 4), 0, 4);
-    trial_expect(trial, wire, seqnum, 0, 4);
+    trial_expect_data(trial, wire, seqnum, 0, 4);
     trial_expect_pending(trial, wire, interrupt);
 }
 
 static void deep_queue(struct trial *trial)
 {
     struct wire *wire = trial_configure(trial);
-    uint32_t seqnums[DEEP];
+    uint32_t seqnums[DEEP], length = trial->target->bulk_in_packet;
     for (int i = 0; i < DEEP; i++)
-        seqnums[i] = trial_in(trial, wire, 64);
+        seqnums[i] = trial_in(trial, wire, length);
     stimulate_echo(trial, wire, 1);
+    uint8_t numbers[DEEP][16] = {0};
     for (uint32_t i = 0; i < DEEP; i++) {
-        uint8_t number[16] = {0};
-        usbip_store_le32(number, i + 1);
-        trial_out(trial, wire, number, sizeof number);
+        usbip_store_le32(numbers[i], i + 1);
+        trial_out(trial, wire, numbers[i], sizeof numbers[i]);
     }
-    for (unsigned i = 0; i < DEEP; i++)
-        expect_number(trial, wire, seqnums[i], i + 1, 16);
+    trial_expect_stream(trial, wire, seqnums, DEEP, length, numbers[0], sizeof numbers);
 }
 
 static void coalesced(struct trial *trial)
@@ -122,9 +111,15 @@ static void special_blocks_stream(struct trial *trial)
     wire_send(wire, buffer.data, buffer.size);
     usbip_buffer_free(&buffer);
     trial_expect(trial, wire, first, 0, 0);
+    if (!trial->target->stimulus->exact_packets) {
+        /* What a line sends now can be lost, for its far end is hung up meanwhile. */
+        for (unsigned i = 0; i < AFTER_CONFIGURATION; i++)
+            trial_expect_pending(trial, wire, seqnums[i]);
+        return;
+    }
     stimulate_send_numbered(trial, wire, AFTER_CONFIGURATION, 16);
     for (unsigned i = 0; i < AFTER_CONFIGURATION; i++)
-        expect_number(trial, wire, seqnums[i], i + 1, 16);
+        stimulate_expect_number(trial, wire, seqnums[i], i + 1);
 }
 
 static void slow_reader(struct trial *trial)
@@ -143,8 +138,9 @@ static void slow_reader(struct trial *trial)
     }
     trial_pause(trial->target->soak ? SLOW_SOAK_MS : SLOW_MS);
     wire->deaf = false;
+    trial->numbers.size = SLOW_SIZE;
     for (uint32_t i = 0; i < SLOW_ROUNDS * SLOW_PENDING; i++)
-        expect_number(trial, wire, seqnums[i], 1 + i % SLOW_PENDING, SLOW_SIZE);
+        stimulate_expect_number(trial, wire, seqnums[i], 1 + i % SLOW_PENDING);
     trial_expect_alive(trial, wire);
 }
 

@@ -97,8 +97,7 @@ static void print_deviation(FILE *stream, const struct result *result)
     const struct conformance_case *at = result->conformance_case;
     fprintf(stream, "%s %s (%s): %s", at->id, at->name, level_name(at->level), result->outcome);
     if (result->expected)
-        fprintf(stream, ", expected %s%s", result->expected->fails ? "to fail with " : "",
-                result->expected->outcome);
+        fprintf(stream, ", expected: %s", result->expected->outcomes);
     fprintf(stream, "\n  required: %s [%s]\n", at->requirement, at->source);
     if (result->reason[0])
         fprintf(stream, "  found: %s\n", result->reason);
@@ -290,7 +289,7 @@ void report_json(FILE *stream, const struct report *report)
         print_json_field(stream, "outcome", result->outcome);
         print_json_field(stream, "reason", result->reason);
         if (result->expected)
-            print_json_field(stream, "expected", result->expected->outcome);
+            print_json_field(stream, "expected", result->expected->outcomes);
         if (result->exchange)
             print_json_field(stream, "exchange", result->exchange);
         fprintf(stream, ", \"as_expected\": %s, \"seconds\": %.3f}",

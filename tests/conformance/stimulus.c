@@ -1,5 +1,6 @@
 #include "tests/conformance/stimulus.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 
 #include "protocol/bytes.h"
@@ -81,6 +82,7 @@ static void vendor_received(struct trial *trial, struct wire *wire,
 
 const struct stimulus stimulus_vendor_requests = {
     .name = "vendor requests",
+    .exact_packets = true,
     .send = vendor_send,
     .send_numbered = vendor_send_numbered,
     .halt = vendor_halt,
@@ -96,6 +98,12 @@ static noreturn void cannot(struct trial *trial, const char *what)
     trial_not_applicable(trial, "the stimulus (%s) cannot %s", trial->target->stimulus->name, what);
 }
 
+void stimulate_open(struct trial *trial, struct wire *wire)
+{
+    if (trial->target->stimulus && trial->target->stimulus->open)
+        trial->target->stimulus->open(trial, wire);
+}
+
 void stimulate_send(struct trial *trial, struct wire *wire, uint8_t endpoint, const void *data,
                     size_t size)
 {
@@ -104,11 +112,36 @@ void stimulate_send(struct trial *trial, struct wire *wire, uint8_t endpoint, co
     trial->target->stimulus->send(trial, wire, endpoint, data, size);
 }
 
+static void send_number(struct trial *trial, struct wire *wire)
+{
+    uint8_t *bytes = trial_alloc(trial, trial->numbers.size);
+    usbip_store_le32(bytes, ++trial->numbers.sent);
+    stimulate_send(trial, wire, trial->target->bulk_in | USB_DIR_IN, bytes, trial->numbers.size);
+}
+
 void stimulate_send_numbered(struct trial *trial, struct wire *wire, unsigned count, unsigned size)
 {
-    if (!trial->target->stimulus->send_numbered)
-        cannot(trial, "make the device send numbered packets");
+    trial->numbers.sent = 0;
+    trial->numbers.count = count;
+    trial->numbers.size = size;
+    if (!trial->target->stimulus->send_numbered) {
+        send_number(trial, wire);
+        return;
+    }
+    trial->numbers.sent = count;
     trial->target->stimulus->send_numbered(trial, wire, count, size);
+}
+
+void stimulate_expect_number(struct trial *trial, struct wire *wire, uint32_t seqnum,
+                             uint32_t number)
+{
+    const uint8_t *data = trial_expect_data(trial, wire, seqnum, 0, trial->numbers.size);
+    uint32_t got = usbip_load_le32(data);
+    if (got != number)
+        trial_fail(trial, "request %" PRIu32 " has packet %" PRIu32 ", not %" PRIu32, seqnum, got,
+                   number);
+    if (trial->numbers.sent == number && number < trial->numbers.count)
+        send_number(trial, wire);
 }
 
 void stimulate_halt(struct trial *trial, struct wire *wire, uint8_t endpoint)

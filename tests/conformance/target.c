@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "protocol/cdc.h"
+#include "protocol/ftdi.h"
 #include "tests/conformance/trial.h"
 
 static void choose(struct trial *trial, struct target *target, const struct target_choice *choice)
@@ -73,6 +74,8 @@ static void look_at_configuration(struct target *target)
             target->acm_interface < 0)
             target->acm_interface = d->bInterfaceNumber;
     }
+    if (target->record.idVendor == FTDI_VENDOR_ID && target->bulk_in_packet > FTDI_STATUS_SIZE)
+        target->status_bytes = FTDI_STATUS_SIZE;
 }
 
 static void read_descriptors(struct trial *trial, struct target *target,
@@ -100,7 +103,7 @@ static void read_descriptors(struct trial *trial, struct target *target,
 
 static void find_stimulus(struct target *target)
 {
-    if (target->record.idVendor == STIMULUS_DEVICE_VENDOR &&
+    if (!target->stimulus && target->record.idVendor == STIMULUS_DEVICE_VENDOR &&
         target->record.idProduct == STIMULUS_DEVICE_PRODUCT)
         target->stimulus = &stimulus_vendor_requests;
 }

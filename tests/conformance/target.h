@@ -14,6 +14,7 @@ enum {
     TARGET_MAX_CONFIGURATION = 4096,
 };
 
+struct line;
 struct stimulus;
 
 struct target {
@@ -38,9 +39,11 @@ struct target {
     uint8_t bulk_in, bulk_out, interrupt_in; /* endpoint numbers, 0: none */
     uint16_t bulk_in_packet, bulk_out_packet, interrupt_packet;
     uint8_t interval;
-    int acm_interface; /* the communications interface, or -1 */
+    unsigned status_bytes; /* an FTDI's, at the head of each bulk IN packet; 0: there are none */
+    int acm_interface;     /* the communications interface, or -1 */
     bool has_iso;
     const struct stimulus *stimulus; /* NULL: nobody is at the device's other end */
+    struct line *line;               /* the far end of its serial line, for stimulus_line */
 };
 
 /* Which device of the list is meant: by busid, by ids, or (neither) the first. */

@@ -8,8 +8,9 @@
 #include <time.h>
 
 #include "protocol/bytes.h"
+#include "protocol/ftdi.h"
 
-enum { PROBES = 2, MAX_LISTED_DEVICES = 4096 };
+enum { PROBES = 2, MAX_NOTIFICATIONS = 16, MAX_LISTED_DEVICES = 4096 };
 
 struct trial_block {
     struct trial_block *next;
@@ -169,6 +170,7 @@ void trial_run(struct trial *trial, const struct target *target,
     trial->target = target;
     trial->random = target->seed;
     trial->verdict = PASS;
+    trial->needs_stimulus = conformance_case->needs & NEED_STIMULUS;
     if (setjmp(trial->end) == 0) {
         check_needs(trial, conformance_case);
         conformance_case->run(trial);
@@ -373,6 +375,8 @@ struct wire *trial_configure(struct trial *trial)
     struct wire *wire = trial_import(trial);
     trial_set_configuration(trial, wire,
                             trial->target->configuration.descriptor.bConfigurationValue);
+    if (trial->needs_stimulus)
+        stimulate_open(trial, wire);
     return wire;
 }
 
@@ -430,6 +434,13 @@ struct wire_pdu *trial_expect_unlinked(struct trial *trial, struct wire *wire, u
     return pdu;
 }
 
+/* An FTDI has its own time after which it sends its status bytes without any data. */
+static bool is_status_only(const struct trial *trial, const struct wire_pdu *pdu)
+{
+    return trial->target->status_bytes > 0 && pdu->header.ret_submit.status == 0 &&
+           pdu->header.ret_submit.actual_length == trial->target->status_bytes;
+}
+
 void trial_expect_pending(struct trial *trial, struct wire *wire, uint32_t seqnum)
 {
     trial_expect_alive(trial, wire);
@@ -437,10 +448,67 @@ void trial_expect_pending(struct trial *trial, struct wire *wire, uint32_t seqnu
     if (position < 0)
         return;
     const struct wire_pdu *pdu = wire->pdus[position];
+    if (is_status_only(trial, pdu))
+        trial_not_applicable(trial, "the device sends status bytes when it has no data");
     trial_record_more(trial, "REPLY(%" PRId32 ",%" PRIu32 ")", pdu->header.ret_submit.status,
                       pdu->header.ret_submit.actual_length);
     trial_fail(trial, "request %" PRIu32 " is answered although there is nothing to answer",
                seqnum);
+}
+
+uint32_t trial_data_length(const struct trial *trial, size_t size)
+{
+    const struct target *target = trial->target;
+    if (target->status_bytes == 0 || size == 0)
+        return (uint32_t)size;
+    size_t room = target->bulk_in_packet - target->status_bytes;
+    return (uint32_t)(size + (size + room - 1) / room * target->status_bytes);
+}
+
+const uint8_t *trial_data(struct trial *trial, const struct wire_pdu *pdu, size_t *size)
+{
+    *size = pdu->payload_size;
+    if (trial->target->status_bytes == 0)
+        return pdu->payload;
+    uint8_t *data = trial_alloc(trial, pdu->payload_size);
+    *size = usbip_ftdi_strip_status(data, pdu->payload, pdu->payload_size,
+                                    trial->target->bulk_in_packet, &(unsigned){0});
+    return data;
+}
+
+const uint8_t *trial_expect_data(struct trial *trial, struct wire *wire, uint32_t seqnum,
+                                 int32_t status, size_t size)
+{
+    const struct wire_pdu *pdu = trial_reply(trial, wire, seqnum);
+    for (int i = 0; size > 0 && is_status_only(trial, pdu) && i < TRIAL_MAX_EMPTY; i++) {
+        seqnum = trial_in(trial, wire, pdu->requested);
+        pdu = trial_reply(trial, wire, seqnum);
+    }
+    pdu = trial_expect(trial, wire, seqnum, status, trial_data_length(trial, size));
+    return trial_data(trial, pdu, &size);
+}
+
+void trial_expect_stream(struct trial *trial, struct wire *wire, const uint32_t *seqnums,
+                         unsigned count, uint32_t length, const uint8_t *data, size_t size)
+{
+    unsigned used = 0, empty = 0;
+    for (size_t at = 0; at < size; used++) {
+        uint32_t seqnum = used < count ? seqnums[used] : trial_in(trial, wire, length);
+        const struct wire_pdu *pdu = trial_reply(trial, wire, seqnum);
+        size_t got;
+        const uint8_t *bytes = trial_data(trial, pdu, &got);
+        if (pdu->header.ret_submit.status != 0)
+            trial_fail(trial, "an IN transfer ends with status %" PRId32,
+                       pdu->header.ret_submit.status);
+        if (got > size - at || (got > 0 && memcmp(bytes, data + at, got) != 0))
+            trial_fail(trial, "byte %zu and those that follow are not what was sent", at);
+        at += got;
+        empty = got > 0 ? 0 : empty + 1;
+        if (empty == TRIAL_MAX_EMPTY)
+            trial_fail(trial, "only %zu of %zu bytes come back", at, size);
+    }
+    if (trial->target->stimulus->exact_packets && used != count)
+        trial_fail(trial, "%u transfers have the data of %u packets", used, count);
 }
 
 uint32_t trial_in(struct trial *trial, struct wire *wire, uint32_t length)
@@ -459,13 +527,26 @@ uint32_t trial_out(struct trial *trial, struct wire *wire, const void *data, uin
                                                    .payload = data});
 }
 
-uint32_t trial_interrupt_in(struct trial *trial, struct wire *wire, uint32_t length)
+uint32_t trial_pending_interrupt(struct trial *trial, struct wire *wire)
 {
-    return wire_submit(wire, &(struct wire_submit){.direction = USBIP_DIR_IN,
-                                                   .ep = trial->target->interrupt_in,
-                                                   .flags = USBIP_URB_DIR_IN,
-                                                   .length = length,
-                                                   .interval = trial->target->interval});
+    for (int i = 0; i < MAX_NOTIFICATIONS; i++) {
+        uint32_t seqnum =
+            wire_submit(wire, &(struct wire_submit){.direction = USBIP_DIR_IN,
+                                                    .ep = trial->target->interrupt_in,
+                                                    .flags = USBIP_URB_DIR_IN,
+                                                    .length = trial->target->interrupt_packet,
+                                                    .interval = trial->target->interval});
+        trial_expect_alive(trial, wire);
+        long position = wire_position(wire, seqnum);
+        if (position < 0)
+            return seqnum;
+        const struct wire_pdu *pdu = wire->pdus[position];
+        if (pdu->header.ret_submit.status != 0)
+            trial_fail(trial, "an interrupt transfer ends with status %" PRId32,
+                       pdu->header.ret_submit.status);
+    }
+    trial_fail(trial, "the device sends %d notifications and more without a reason",
+               MAX_NOTIFICATIONS);
 }
 
 uint32_t trial_get_descriptor(struct wire *wire, uint8_t type, uint8_t index, uint16_t wIndex,

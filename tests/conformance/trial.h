@@ -19,6 +19,7 @@ enum {
     TRIAL_OUTCOME_SIZE = 128,
     TRIAL_REASON_SIZE = 512,
     TRIAL_RETRY_PAUSE_MS = 10,
+    TRIAL_MAX_EMPTY = 500, /* transfers without data in a row: no more are coming */
 };
 
 enum verdict { PASS, FAIL, NOT_APPLICABLE };
@@ -30,6 +31,10 @@ struct trial {
     uint64_t random; /* state of trial_random() */
     enum verdict verdict;
     bool gave_up; /* on a device that is refused again and again */
+    bool needs_stimulus;
+    struct {
+        uint32_t sent, count, size;
+    } numbers; /* of stimulate_send_numbered() */
     char outcome[TRIAL_OUTCOME_SIZE];
     char reason[TRIAL_REASON_SIZE];
     struct wire_log log;
@@ -108,7 +113,8 @@ struct wire *trial_import_record(struct trial *trial, const char *busid,
 struct wire *trial_import_busid(struct trial *trial, const char *busid);
 /* The device under test. */
 struct wire *trial_import(struct trial *trial);
-/* And SET_CONFIGURATION: its endpoints can be used. */
+/* And SET_CONFIGURATION: its endpoints can be used. For a case that needs a stimulus, that is ready
+ * too. */
 struct wire *trial_configure(struct trial *trial);
 void trial_set_configuration(struct trial *trial, struct wire *wire, uint8_t value);
 
@@ -124,9 +130,25 @@ struct wire_pdu *trial_expect_unlinked(struct trial *trial, struct wire *wire, u
 /* Fails when an answer to this request has come, or comes before a probe's. */
 void trial_expect_pending(struct trial *trial, struct wire *wire, uint32_t seqnum);
 
+/* How long a bulk IN transfer is with so many bytes of data: an FTDI adds some. */
+uint32_t trial_data_length(const struct trial *trial, size_t size);
+/* The data of a bulk IN transfer, without what an FTDI has added; *size is their number. */
+const uint8_t *trial_data(struct trial *trial, const struct wire_pdu *pdu, size_t *size);
+/* As trial_expect(), for a bulk IN transfer with so many bytes of data, which it returns. */
+const uint8_t *trial_expect_data(struct trial *trial, struct wire *wire, uint32_t seqnum,
+                                 int32_t status, size_t size);
+/*
+ * Takes these transfers in their order, and then more of the same length, until they have brought
+ * all of these bytes. A stimulus with exact packets needs no more than these, and all of them.
+ */
+void trial_expect_stream(struct trial *trial, struct wire *wire, const uint32_t *seqnums,
+                         unsigned count, uint32_t length, const uint8_t *data, size_t size);
+
 uint32_t trial_in(struct trial *trial, struct wire *wire, uint32_t length);
 uint32_t trial_out(struct trial *trial, struct wire *wire, const void *data, uint32_t length);
-uint32_t trial_interrupt_in(struct trial *trial, struct wire *wire, uint32_t length);
+/* An interrupt IN transfer of one packet that pends: notifications that have been waiting are over.
+ */
+uint32_t trial_pending_interrupt(struct trial *trial, struct wire *wire);
 uint32_t trial_get_descriptor(struct wire *wire, uint8_t type, uint8_t index, uint16_t wIndex,
                               uint16_t length);
 uint32_t trial_get_status(struct wire *wire);

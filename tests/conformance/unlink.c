@@ -11,6 +11,7 @@ enum {
     RACES = 1000,
     SOAK_RACES = 10000,
     RACE_MAX_IN = 4,
+    RACE_DATA = 8, /* bytes that are sent at once */
     STORM_ROUNDS = 50,
     STORM_SOAK_ROUNDS = 1000,
     STORM_PENDING = 16,
@@ -87,11 +88,28 @@ static void check_terminal(struct trial *trial, struct wire *wire, uint32_t subm
     if (answers > 1 || unlinks > 1)
         trial_fail(trial, "request %" PRIu32 " has %u answers, its unlink %u", submit, answers,
                    unlinks);
-    if (answered_at > unlinked_at && unlink_seqnum)
+    if (answered_at > unlinked_at && unlink_seqnum) {
+        trial_record(trial, "answered behind RET_UNLINK");
         trial_fail(trial, "request %" PRIu32 " is answered behind its RET_UNLINK", submit);
+    }
     if (answers > 0 && unlinks > 0 && status != 0)
         trial_fail(trial, "request %" PRIu32 " is answered, and unlinked with status %" PRId32,
                    submit, status);
+}
+
+static const uint8_t raced[RACE_MAX_IN * RACE_DATA + 1] = "numberednumberednumberednumbered";
+
+/* How many of the bytes that are left have come with this transfer, if it was answered. */
+static size_t take_raced(struct trial *trial, struct wire *wire, uint32_t seqnum, size_t left)
+{
+    long position = wire_position(wire, seqnum);
+    size_t size;
+    if (position < 0)
+        return 0;
+    const uint8_t *data = trial_data(trial, wire->pdus[position], &size);
+    if (size > left || (size > 0 && memcmp(data, raced + sizeof raced - 1 - left, size) != 0))
+        trial_fail(trial, "request %" PRIu32 " has other bytes than were sent", seqnum);
+    return size;
 }
 
 /* Some transfers, data for none to all of them, and unlinks for some, all in one segment. */
@@ -111,8 +129,8 @@ static void race(struct trial *trial, struct wire *wire)
         for (unsigned i = 0; (pass == 0) != unlink_first && i < outs; i++)
             out[i] = wire_append_submit(wire, &buffer,
                                         &(struct wire_submit){.ep = trial->target->bulk_out,
-                                                              .length = 8,
-                                                              .payload = "numbered"});
+                                                              .length = RACE_DATA,
+                                                              .payload = raced});
         for (unsigned i = 0; (pass == 0) == unlink_first && i < count; i++) {
             if (trial_random(trial) % 2)
                 unlinks[i] = wire_append_unlink(wire, &buffer, submits[i]);
@@ -122,7 +140,7 @@ static void race(struct trial *trial, struct wire *wire)
     wire_send_pieces(wire, buffer.data, buffer.size, piece, 0);
     usbip_buffer_free(&buffer);
     for (unsigned i = 0; i < outs; i++)
-        trial_expect(trial, wire, out[i], 0, 8);
+        trial_expect(trial, wire, out[i], 0, RACE_DATA);
     for (unsigned i = 0; i < count; i++) {
         if (!unlinks[i])
             unlinks[i] = wire_unlink(wire, submits[i]);
@@ -134,14 +152,18 @@ static void race(struct trial *trial, struct wire *wire)
             trial_fail(trial, "CMD_UNLINK %" PRIu32 " is not answered", unlinks[i]);
     }
     trial_expect_alive(trial, wire);
-    unsigned left = outs;
+    size_t left = outs * (size_t)RACE_DATA;
     for (unsigned i = 0; i < count; i++) {
         check_terminal(trial, wire, submits[i], unlinks[i]);
-        left -= wire_position(wire, submits[i]) >= 0;
+        left -= take_raced(trial, wire, submits[i], left);
     }
     /* What found no transfer must not be lost, nor answer those of the next round. */
-    for (unsigned i = 0; i < left; i++)
-        trial_expect(trial, wire, trial_in(trial, wire, 64), 0, 8);
+    uint32_t rest[RACE_MAX_IN];
+    unsigned packets = trial->target->stimulus->exact_packets ? (unsigned)left / RACE_DATA : 0;
+    for (unsigned i = 0; i < packets; i++)
+        rest[i] = trial_in(trial, wire, 64);
+    trial_expect_stream(trial, wire, rest, packets, 64,
+                        raced + RACE_MAX_IN * (size_t)RACE_DATA - left, left);
 }
 
 static void single_terminal(struct trial *trial)
@@ -154,15 +176,6 @@ static void single_terminal(struct trial *trial)
     trial_record(trial, "%d rounds", rounds);
 }
 
-static void expect_number(struct trial *trial, struct wire *wire, uint32_t seqnum, uint32_t number)
-{
-    struct wire_pdu *pdu = trial_expect(trial, wire, seqnum, 0, 16);
-    uint32_t got = usbip_load_le32(pdu->payload);
-    if (got != number)
-        trial_fail(trial, "request %" PRIu32 " has packet %" PRIu32 ", not %" PRIu32, seqnum, got,
-                   number);
-}
-
 static void unlink_one_of_n(struct trial *trial)
 {
     struct wire *wire = trial_configure(trial);
@@ -171,10 +184,10 @@ static void unlink_one_of_n(struct trial *trial)
         seqnums[i] = trial_in(trial, wire, 64);
     trial_expect_unlinked(trial, wire, wire_unlink(wire, seqnums[1]), -USBIP_ECONNRESET);
     stimulate_send_numbered(trial, wire, 4, 16);
-    expect_number(trial, wire, seqnums[0], 1);
-    expect_number(trial, wire, seqnums[2], 2);
-    expect_number(trial, wire, seqnums[3], 3);
-    expect_number(trial, wire, trial_in(trial, wire, 64), 4);
+    stimulate_expect_number(trial, wire, seqnums[0], 1);
+    stimulate_expect_number(trial, wire, seqnums[2], 2);
+    stimulate_expect_number(trial, wire, seqnums[3], 3);
+    stimulate_expect_number(trial, wire, trial_in(trial, wire, 64), 4);
     expect_never(trial, wire, seqnums[1]);
 }
 
@@ -198,12 +211,12 @@ static void unlink_holdoff_leak(struct trial *trial)
     uint32_t first = trial_in(trial, wire, 64), second = trial_in(trial, wire, 64);
     trial_expect_unlinked(trial, wire, wire_unlink(wire, first), -USBIP_ECONNRESET);
     stimulate_send_numbered(trial, wire, 1, 16);
-    expect_number(trial, wire, second, 1);
+    stimulate_expect_number(trial, wire, second, 1);
     uint32_t third = trial_in(trial, wire, 64), fourth = trial_in(trial, wire, 64);
     trial_expect_unlinked(trial, wire, wire_unlink(wire, third), -USBIP_ECONNRESET);
     trial_expect_pending(trial, wire, fourth);
     stimulate_send_numbered(trial, wire, 1, 16);
-    expect_number(trial, wire, fourth, 1);
+    stimulate_expect_number(trial, wire, fourth, 1);
 }
 
 static void unlink_then_resubmit(struct trial *trial)
@@ -213,7 +226,7 @@ static void unlink_then_resubmit(struct trial *trial)
     trial_expect_unlinked(trial, wire, wire_unlink(wire, victim), -USBIP_ECONNRESET);
     uint32_t again = trial_in(trial, wire, 64);
     stimulate_send_numbered(trial, wire, 1, 16);
-    expect_number(trial, wire, again, 1);
+    stimulate_expect_number(trial, wire, again, 1);
     expect_never(trial, wire, victim);
 }
 

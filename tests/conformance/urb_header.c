@@ -359,8 +359,7 @@ static void setup_on_bulk(struct trial *trial)
     usbip_encode_setup(submit.setup, &(struct usbip_setup){0, USB_REQ_SET_CONFIGURATION, 0, 0, 0});
     uint32_t seqnum = wire_submit(wire, &submit);
     stimulate_send(trial, wire, trial->target->bulk_in | USB_DIR_IN, "setup", 5);
-    struct wire_pdu *pdu = trial_expect(trial, wire, seqnum, 0, 5);
-    if (memcmp(pdu->payload, "setup", 5) != 0)
+    if (memcmp(trial_expect_data(trial, wire, seqnum, 0, 5), "setup", 5) != 0)
         trial_fail(trial, "other bytes come than the device has sent");
 }
 

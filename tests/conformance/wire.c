@@ -277,6 +277,14 @@ enum wire_event wire_read(struct wire *wire, void *bytes, size_t size)
     return WIRE_OK;
 }
 
+bool wire_peek(struct wire *wire, void *bytes, size_t size)
+{
+    if (fill(wire, size) != WIRE_OK)
+        return false;
+    memcpy(bytes, wire->in.data + wire->start, size);
+    return true;
+}
+
 enum wire_event wire_read_end(struct wire *wire, size_t *left)
 {
     enum wire_event event;

@@ -99,6 +99,8 @@ bool wire_send_pieces(struct wire *wire, const void *bytes, size_t size, size_t 
 
 /* Waits until `size` bytes are there and takes them; none is taken otherwise. */
 enum wire_event wire_read(struct wire *wire, void *bytes, size_t size);
+/* The same, but they are not taken. */
+bool wire_peek(struct wire *wire, void *bytes, size_t size);
 /* Waits for the end of the stream; *left is how many bytes came before it. */
 enum wire_event wire_read_end(struct wire *wire, size_t *left);
 

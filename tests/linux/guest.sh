@@ -148,7 +148,9 @@ clean_up() {
 trap clean_up EXIT
 trap 'exit 1' INT TERM
 
-# guest_boot [VARIABLE=VALUE...] [-- QEMU_OPTION...] : the variables reach the scenario.
+# guest_boot [VARIABLE=VALUE...] [-- QEMU_OPTION...] : the variables reach the scenario. When
+# $guest_forward is set, as in "tcp:10.0.2.100:1-chardev:line", connections of the guest to there go to
+# that character device of QEMU's.
 guest_boot() {
     local variables=()
     while [ $# -gt 0 ] && [ "$1" != -- ]; do
@@ -182,7 +184,7 @@ rdinit=/init ${variables[*]}"
         -chardev "pipe,id=control,path=$work/control" -device "isa-serial,chardev=control"
         -chardev "pipe,id=monitor,path=$work/monitor" -mon "chardev=monitor,mode=readline"
         # Port 0 is whichever is free; the monitor knows which one it became.
-        -netdev "user,id=net,hostfwd=tcp:127.0.0.1:0-:3240"
+        -netdev "user,id=net,hostfwd=tcp:127.0.0.1:0-:3240${guest_forward:+,guestfwd=$guest_forward}"
         -device "virtio-net-pci,netdev=net,romfile="
         "$@"
     )

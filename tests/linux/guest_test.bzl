@@ -2,7 +2,7 @@
 
 load("@rules_shell//shell:sh_test.bzl", "sh_test")
 
-def guest_test(name, src, scenario, data = [], env = {}, **kwargs):
+def guest_test(name, src, scenario, data = [], env = {}, tags = [], size = "medium", **kwargs):
     """A test in two halves: a scenario that runs in the guest, and a script on the host.
 
     Incompatible, and so skipped, where there is no guest: see @linux_guest.
@@ -13,6 +13,8 @@ def guest_test(name, src, scenario, data = [], env = {}, **kwargs):
       scenario: shell script that the guest runs, see init.sh.
       data: what the script needs beyond that.
       env: as in sh_test; `$(rootpath ...)` is how the script finds its data.
+      tags: as in sh_test.
+      size: as in sh_test.
       **kwargs: as in sh_test.
     """
     files = {
@@ -30,10 +32,10 @@ def guest_test(name, src, scenario, data = [], env = {}, **kwargs):
     sh_test(
         name = name,
         # Seconds, but emulated ones: the limit is for a machine that has much else to do.
-        size = "medium",
+        size = size,
         srcs = [src],
         data = data + files.values(),
         env = all_env,
-        tags = ["guest"],
+        tags = tags + ["guest"],
         **kwargs
     )

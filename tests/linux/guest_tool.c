@@ -3,21 +3,36 @@
  * serial port, its opposite, and an eye on the bus. Static, because the guest has only usbip's
  * libraries.
  *
- *   guest_tool tty DEVICE STEP...   opens a serial port, raw, and takes the steps in turn; status 0
- * when all of them succeed. Steps: set SPEED FORMAT     any speed in bit/s, and a format as in 8N1,
- * 7E2 (parity N O E M S) flow none|rtscts dtr on|off, rts on|off await cts|dsr|dcd|ri on|off until
- * the line is so break                starts a break and ends it break-on, break-off send TEXT
- *       expect TEXT          the next bytes to come are these
- *       echo COUNT           sends COUNT bytes of a fixed pattern, and all come back
- *   guest_tool echo DEVICE          sends back what comes, until it is killed. Stays when the port
- * is hung up, as a gadget's is when its host goes away. guest_tool usbmon BUS           prints each
- * control request on this bus, until SIGTERM: bmRequestType bRequest wValue wIndex wLength DATA, in
- * hexadecimal. Status 1 when it missed something.
+ * guest_tool tty DEVICE STEP...
+ *     opens a serial port, raw, and takes the steps in turn; status 0 when all of them succeed:
+ *     set SPEED FORMAT     any speed in bit/s, and a format as in 8N1, 7E2 (parity N O E M S)
+ *     flow none|rtscts
+ *     dtr on|off, rts on|off
+ *     await cts|dsr|dcd|ri on|off   until the line is so
+ *     break                starts a break and ends it
+ *     break-on, break-off
+ *     send TEXT
+ *     expect TEXT          the next bytes to come are these
+ *     echo COUNT           sends COUNT bytes of a fixed pattern, and all come back
+ *
+ * guest_tool echo DEVICE
+ *     sends back what comes, until it is killed. Stays when the port is hung up, as a gadget's is
+ *     when its host goes away.
+ *
+ * guest_tool relay DEVICE ADDRESS PORT
+ *     connects such a port with a TCP connection, until that ends.
+ *
+ * guest_tool usbmon BUS
+ *     prints each control request on this bus, until SIGTERM: bmRequestType bRequest wValue wIndex
+ *     wLength DATA, in hexadecimal. Status 1 when it missed something.
  */
 
+#include <arpa/inet.h>
 #include <asm/termbits.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -27,6 +42,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 /* How long nothing may happen. No expectation about speed: the test on the host has a time limit
@@ -332,37 +348,118 @@ static int run_tty(const char *device, char **steps)
     return 0;
 }
 
-static int run_echo(const char *device)
+/* Opens a port that may be hung up at any time, and says so the first time. -1: it is hung up now.
+ */
+static int open_far_end(const char *device)
 {
-    bool told = false;
+    static bool told;
+    int fd = open(device, O_RDWR | O_NOCTTY);
+    if (fd < 0)
+        fail("%s: %s", device, strerror(errno));
+    struct termios2 termios;
+    if (ioctl(fd, TCGETS2, &termios) < 0) {
+        close(fd);
+        return -1;
+    }
+    make_raw(&termios);
+    ioctl(fd, TCSETS2, &termios);
+    if (!told) {
+        puts("open");
+        fflush(stdout);
+        told = true;
+    }
+    return fd;
+}
+
+static void __attribute__((noreturn)) run_echo(const char *device)
+{
     for (;;) {
-        int fd = open(device, O_RDWR | O_NOCTTY);
-        if (fd < 0)
-            fail("%s: %s", device, strerror(errno));
-        struct termios2 termios;
-        /* Hung up already: open it again. */
-        if (ioctl(fd, TCGETS2, &termios) == 0) {
-            make_raw(&termios);
-            ioctl(fd, TCSETS2, &termios);
-            if (!told) {
-                puts("open");
-                fflush(stdout);
-                told = true;
-            }
-            unsigned char buffer[4096];
-            ssize_t count;
-            while ((count = read(fd, buffer, sizeof buffer)) > 0) {
-                ssize_t done = 0;
-                while (done < count) {
-                    ssize_t written = write(fd, buffer + done, (size_t)(count - done));
-                    if (written <= 0)
-                        break;
-                    done += written;
-                }
+        int fd = open_far_end(device);
+        unsigned char buffer[4096];
+        ssize_t count;
+        while (fd >= 0 && (count = read(fd, buffer, sizeof buffer)) > 0) {
+            ssize_t done = 0;
+            while (done < count) {
+                ssize_t written = write(fd, buffer + done, (size_t)(count - done));
+                if (written <= 0)
+                    break;
+                done += written;
             }
         }
-        close(fd);
+        if (fd >= 0)
+            close(fd);
         usleep(10000);
+    }
+}
+
+/* One direction of a relay. */
+struct flow {
+    unsigned char bytes[4096];
+    size_t size, done;
+};
+
+/* Returns false when the source has ended, or is hung up. */
+static bool take(struct flow *flow, int from)
+{
+    ssize_t size = read(from, flow->bytes, sizeof flow->bytes);
+    flow->done = 0;
+    flow->size = size > 0 ? (size_t)size : 0;
+    return size > 0 || (size < 0 && errno == EAGAIN);
+}
+
+static bool give(struct flow *flow, int to)
+{
+    ssize_t size = write(to, flow->bytes + flow->done, flow->size - flow->done);
+    if (size > 0)
+        flow->done += (size_t)size;
+    return size > 0 || errno == EAGAIN;
+}
+
+/* Until either end closes. What the port did not take is kept for when it is open again. */
+static bool relay(int port, int connection, struct flow *to_port, struct flow *to_connection)
+{
+    for (;;) {
+        bool port_waits = to_port->done < to_port->size;
+        bool connection_waits = to_connection->done < to_connection->size;
+        struct pollfd fds[] = {
+            {port, (short)((port_waits ? POLLOUT : 0) | (connection_waits ? 0 : POLLIN)), 0},
+            {connection, (short)((connection_waits ? POLLOUT : 0) | (port_waits ? 0 : POLLIN)), 0},
+        };
+        poll(fds, 2, -1);
+        if (fds[0].revents & (POLLHUP | POLLERR))
+            return true;
+        if ((fds[0].revents & POLLIN) && !take(to_connection, port))
+            return true;
+        if ((fds[1].revents & (POLLIN | POLLHUP | POLLERR)) && !port_waits &&
+            !take(to_port, connection))
+            return false;
+        if ((fds[1].revents & POLLOUT) && !give(to_connection, connection))
+            return false;
+        if ((fds[0].revents & POLLOUT) && !give(to_port, port))
+            return true;
+    }
+}
+
+static int run_relay(const char *device, const char *address, const char *port)
+{
+    static struct flow to_port, to_connection;
+    struct sockaddr_in peer = {.sin_family = AF_INET, .sin_port = htons((uint16_t)number(port))};
+    int one = 1, connection = socket(AF_INET, SOCK_STREAM, 0);
+    if (inet_pton(AF_INET, address, &peer.sin_addr) != 1)
+        fail("%s is no address", address);
+    if (connection < 0 || connect(connection, (struct sockaddr *)&peer, sizeof peer) < 0)
+        fail("%s port %s: %s", address, port, strerror(errno));
+    setsockopt(connection, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    fcntl(connection, F_SETFL, O_NONBLOCK);
+    for (;;) {
+        int fd = open_far_end(device);
+        if (fd >= 0) {
+            fcntl(fd, F_SETFL, O_NONBLOCK);
+            if (!relay(fd, connection, &to_port, &to_connection))
+                return 0;
+            close(fd);
+        }
+        usleep(1000);
     }
 }
 
@@ -470,8 +567,11 @@ int main(int argc, char **argv)
     if (argc >= 3 && !strcmp(argv[1], "tty"))
         return run_tty(argv[2], argv + 3);
     if (argc == 3 && !strcmp(argv[1], "echo"))
-        return run_echo(argv[2]);
+        run_echo(argv[2]);
+    if (argc == 5 && !strcmp(argv[1], "relay"))
+        return run_relay(argv[2], argv[3], argv[4]);
     if (argc == 3 && !strcmp(argv[1], "usbmon"))
         return run_usbmon(argv[2]);
-    fail("usage: guest_tool tty DEVICE STEP... | echo DEVICE | usbmon BUS");
+    fail("usage: guest_tool tty DEVICE STEP... | echo DEVICE | relay DEVICE ADDRESS PORT |"
+         " usbmon BUS");
 }
