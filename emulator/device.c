@@ -328,15 +328,16 @@ uint8_t *usbip_urb_reserve(struct usbip_urb *urb, uint32_t size)
 struct usbip_in_fit usbip_urb_fit(const struct usbip_urb *urb, size_t available)
 {
     uint32_t packet_size = urb->device->endpoints[usbip_endpoint_index(urb->endpoint)].packet_size;
-    int32_t babble_status = urb->device->personality->babble_status;
+    const struct usbip_personality *personality = urb->device->personality;
     uint32_t rest = packet_size > 0 ? urb->length % packet_size : 0;
     if (available <= urb->length)
         return (struct usbip_in_fit){(uint32_t)available, (uint32_t)available, 0};
-    if (rest == 0 || babble_status == 0)
+    if (rest == 0 || personality->babble_status == 0)
         return (struct usbip_in_fit){urb->length, urb->length, 0};
     uint32_t whole = urb->length - rest;
     uint32_t lost = available - whole < packet_size ? (uint32_t)(available - whole) : packet_size;
-    return (struct usbip_in_fit){whole, whole + lost, babble_status};
+    uint32_t delivered = personality->babble_fills_transfer ? urb->length : whole;
+    return (struct usbip_in_fit){delivered, whole + lost, personality->babble_status};
 }
 
 static bool may_not_be_short(const struct usbip_urb *urb)

@@ -73,7 +73,7 @@ struct usbip_personality {
     /* Linux resets the port, and the configuration survives that (observed). usbipd-win cycles the
      * port. Devices of the other two are objects that stay. */
     enum usbip_after_client after_client;
-    /* Linux is busy with the reset for about half a second (observed); on Windows the device goes
+    /* Linux is busy with the reset for about 0.3 s (observed); on Windows the device goes
      * through re-enumeration, and how long each phase lasts is a guess within 1 to 3 s. */
     struct usbip_settling settling[USBIP_MAX_SETTLING];
 
@@ -94,9 +94,10 @@ struct usbip_personality {
     /* Linux and usbipd-win allocate what an IN transfer asks for, so that
      * USBIP_SESSION_MAX_TRANSFER holds for both directions. */
     bool limits_in_transfers;
-    /* On Linux a device whose memory was refused is in error (ST_DEV_ERR) until it is bound again;
-     * here until it is plugged again. */
-    bool long_transfer_breaks_device;
+    /* A transfer that is too long, or has DMA_MAP_SG and no length, is memory that Linux cannot
+     * allocate. The device is then in error (ST_DEV_ERR) until it is bound again (observed); here
+     * until it is plugged again. */
+    bool failed_allocation_breaks_device;
     /* jiegec/usbip and usbip-python have their endpoints without SET_CONFIGURATION. */
     bool starts_configured;
     /* usbipd-win and jiegec/usbip tell isochronous transfers by number_of_packets alone, and read
@@ -105,6 +106,8 @@ struct usbip_personality {
     /* VBoxUSB has no code for babble and reports that the device does not respond. 0: what is too
      * long goes into two transfers, as in usbip-python. */
     int32_t babble_status;
+    /* The bytes that fitted are delivered with that status (observed on Linux's dummy_hcd). */
+    bool babble_fills_transfer;
     /* VBoxUSB allows short control transfers anyway; jiegec/usbip and usbip-python do not look at
      * transfer_flags. */
     enum usbip_short_not_ok short_not_ok;

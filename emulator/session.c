@@ -255,11 +255,16 @@ static int64_t payload_size(struct usbip_device_session *session, const struct u
     if (type < 0 && personality->missing_endpoint == USBIP_IGNORE)
         return 0; /* what follows is taken for the next header */
     uint32_t length = header->cmd_submit.transfer_buffer_length;
+    bool breaks = personality->failed_allocation_breaks_device;
+    if (breaks && length == 0 && (header->cmd_submit.transfer_flags & USBIP_URB_DMA_MAP_SG)) {
+        usbip_device_break(session->device);
+        return reject_header(session, header, "DMA_MAP_SG without transfer_buffer_length");
+    }
     if (length > USBIP_SESSION_MAX_TRANSFER && (!in || personality->limits_in_transfers)) {
         char why[80];
         snprintf(why, sizeof why, "transfer_buffer_length %" PRIu32 " is above the limit of %d",
                  length, USBIP_SESSION_MAX_TRANSFER);
-        if (personality->long_transfer_breaks_device)
+        if (breaks)
             usbip_device_break(session->device);
         return reject_header(session, header, why);
     }

@@ -307,8 +307,7 @@ static void flags_unknown(struct trial *trial)
 {
     struct wire *wire = trial_import(trial);
     struct wire_submit submit = get_device(64);
-    const uint32_t scatter_gather = 0x40000;
-    submit.flags = ~scatter_gather;
+    submit.flags = ~(uint32_t)USBIP_URB_DMA_MAP_SG;
     struct wire_pdu *pdu = trial_reply(trial, wire, wire_submit(wire, &submit));
     int32_t status = pdu->header.ret_submit.status;
     trial_record(trial, "REPLY(%" PRId32 ",%" PRIu32 ")", status,
@@ -344,7 +343,7 @@ static void flags_sg_zero(struct trial *trial)
     trial_observe(trial, wire,
                   wire_submit(wire, &(struct wire_submit){.direction = USBIP_DIR_OUT,
                                                           .ep = trial->target->bulk_out,
-                                                          .flags = 0x40000}),
+                                                          .flags = USBIP_URB_DMA_MAP_SG}),
                   &pdu);
 }
 
