@@ -4,12 +4,14 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/filter.h>
+#include <linux/sockios.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -363,6 +365,13 @@ void link_reset(struct link *link)
     end_session(link);
     link->no_more = true;
     link->ended = true; /* nothing can be seen of the client's end any more */
+}
+
+bool link_is_acknowledged(const struct link *link)
+{
+    int unacknowledged = 0;
+    return link->out.size == 0 && ioctl(link->fd, SIOCOUTQ, &unacknowledged) == 0 &&
+           unacknowledged == 0;
 }
 
 bool link_vanish(struct link *link)

@@ -96,9 +96,16 @@ static void silent_stall(struct trial *trial)
     client_await_exit(trial, link, CLIENT_FAILS, trial->client->choice->patience_ms);
 }
 
+static bool is_acknowledged(struct trial *trial, void *context)
+{
+    (void)trial;
+    return link_is_acknowledged(context);
+}
+
 static void half_open(struct trial *trial)
 {
     struct link *link = client_open(trial, NULL);
+    client_wait(trial, is_acknowledged, link, trial->client->choice->timeout_ms);
     if (!link_vanish(link))
         trial_not_applicable(trial, "this system has no socket filters");
     client_await_exit(trial, link, CLIENT_FAILS, trial->client->choice->patience_ms);
