@@ -29,6 +29,8 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "tests/linux/guest_serve.h"
+
 /* How long nothing may happen. No expectation about speed: the test on the host has a time limit
  * too, and this one is there to say first what was being waited for. */
 enum { PATIENCE_MS = 60000 };
@@ -473,5 +475,7 @@ int main(int argc, char **argv)
         return run_echo(argv[2]);
     if (argc == 3 && !strcmp(argv[1], "usbmon"))
         return run_usbmon(argv[2]);
-    fail("usage: guest_tool tty DEVICE STEP... | echo DEVICE | usbmon BUS");
+    if (argc == 2 && !strcmp(argv[1], "serve"))
+        return guest_serve();
+    fail("usage: guest_tool tty DEVICE STEP... | echo DEVICE | usbmon BUS | serve");
 }
