@@ -85,6 +85,20 @@ static void send_text(int fd, const char *text)
     send_frame(fd, 'e', text, strlen(text));
 }
 
+/* usbip says on its standard error also what is no error. */
+static void send_errors(int fd, const char *data, size_t size)
+{
+    static const char info[] = "usbip: info:";
+    while (size > 0) {
+        const char *newline = memchr(data, '\n', size);
+        const size_t line = newline ? (size_t)(newline + 1 - data) : size;
+        if (line < sizeof info || strncmp(data, info, sizeof info - 1) != 0)
+            send_frame(fd, 'e', data, line);
+        data += line;
+        size -= line;
+    }
+}
+
 static bool has_gone(int fd)
 {
     struct pollfd poll_fd = {.fd = fd, .events = POLLRDHUP};
@@ -100,7 +114,6 @@ static bool has_gone(int fd)
 static int run(int fd, char *const *command)
 {
     int pipes[2][2];
-    static const char types[] = {'o', 'e'};
     if (pipe2(pipes[0], O_CLOEXEC) < 0 || pipe2(pipes[1], O_CLOEXEC) < 0)
         return -1;
     pid_t pid = fork();
@@ -128,10 +141,12 @@ static int run(int fd, char *const *command)
             if (pipes[i][0] < 0 || !fds[i].revents)
                 continue;
             ssize_t size = read(pipes[i][0], data, sizeof data);
-            if (size > 0) {
-                send_frame(fd, types[i], data, (size_t)size);
+            if (size > 0 && i == 0)
+                send_frame(fd, 'o', data, (size_t)size);
+            else if (size > 0)
+                send_errors(fd, data, (size_t)size);
+            if (size > 0)
                 continue;
-            }
             close(pipes[i][0]);
             pipes[i][0] = -1;
             open_ends--;
@@ -329,8 +344,7 @@ static int do_serial(int fd, char *port, char *busid)
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         _exit(bridge_tty(fd, tty));
     }
-    status = await_child(pid, fd);
-    return status;
+    return await_child(pid, fd);
 }
 
 static int do_list(int fd, char *port)

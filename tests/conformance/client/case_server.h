@@ -154,7 +154,8 @@ void link_send_ret_unlink(struct link *link, uint32_t seqnum, int32_t status);
 void link_end(struct link *link);
 void link_reset(struct link *link);
 bool link_vanish(struct link *link);
-/* Whether the client has acknowledged all that was sent: after it vanished, nothing is sent again. */
+/* Whether the client has acknowledged all that was sent: after it vanished, nothing is sent again.
+ */
 bool link_is_acknowledged(const struct link *link);
 
 /* The index-th request that waits on this endpoint, or NULL. */

@@ -9,6 +9,7 @@
 
 enum {
     MAX_FDS = CASE_SERVER_MAX_LINKS + 4,
+    SETTLING_BYTES = 8,
     LOOK_MS = 10,    /* how often is looked whether the client has ended */
     NO_DTR_MS = 500, /* a client that queues IN transfers for so long without DTR raises none */
 };
@@ -413,6 +414,11 @@ void client_expect_echo(struct trial *trial, size_t size)
         client_outcome(trial, "bytes lost");
         client_fault(trial, "%zu bytes were sent to the device, and did not come back", size);
     }
+}
+
+void client_settle(struct trial *trial)
+{
+    client_expect_echo(trial, SETTLING_BYTES);
 }
 
 void client_device_sends(struct trial *trial, const void *bytes, size_t size)

@@ -98,6 +98,8 @@ bool client_hears(struct trial *trial, const void *bytes, size_t size);
 bool client_hears_among(struct trial *trial, const char *text);
 /* `size` bytes go to the far end and come back. By hand, nothing happens. */
 void client_expect_echo(struct trial *trial, size_t size);
+/* A short echo: from now on the client passes on what the device sends. */
+void client_settle(struct trial *trial);
 /* The far end sends these bytes. */
 void client_device_sends(struct trial *trial, const void *bytes, size_t size);
 /* Waits until the far end has got so many bytes in all. */

@@ -23,6 +23,7 @@ static void slow_consumer_server(struct trial *trial)
     uint8_t *much = trial_alloc(trial, MUCH);
     trial->client->told_timeout = true;
     struct link *link = client_open(trial, NULL);
+    client_settle(trial);
     client_await_in(trial, link, 2);
     link->deaf = true;
     client_say(trial, much, MUCH);

@@ -159,10 +159,11 @@ static void ret_after_ret_unlink(struct trial *trial)
     static const struct hooks hooks = {.reply = answer_late};
     struct unlinking unlinking = {0};
     struct link *link = open_and_close(trial, &hooks, &unlinking);
-    client_watch(trial, TOLERANCE_MS);
-    if (link->ended && unlinking.held_count > 0)
-        client_fault(trial, "the client closes the connection");
-    client_outcome(trial, link->ended && unlinking.held_count > 0 ? "closes" : "goes on");
+    client_await_end(trial, link, TOLERANCE_MS);
+    bool closes = link->ended && link->pending_count > 0;
+    client_outcome(trial, closes ? "closes" : "goes on");
+    if (closes)
+        client_fault(trial, "the client closes the connection, with transfers still waiting");
     trial->server->hooks.reply = NULL;
     for (unsigned i = 0; i < unlinking.held_count; i++) {
         link_send_ret_unlink(link, unlinking.held[i], -USBIP_ECONNRESET);
