@@ -196,6 +196,16 @@ static void ret_then_unlink_0(struct trial *trial)
     finish_closing(trial, open_and_close(trial, &hooks, &unlinking));
 }
 
+static bool note_nudge(struct trial *trial, struct link *link, struct request *request)
+{
+    struct unlinking *unlinking = trial->server->context;
+    (void)link;
+    if (unlinking->seen && !request->unlink && request->endpoint == 0 &&
+        request->setup.bmRequestType == USB_DIR_IN && request->setup.bRequest == USB_REQ_GET_STATUS)
+        unlinking->was_nudged = true;
+    return false;
+}
+
 static void set_status(struct trial *trial, struct link *link, struct reply *reply)
 {
     struct unlinking *unlinking = trial->server->context;
@@ -206,21 +216,29 @@ static void set_status(struct trial *trial, struct link *link, struct reply *rep
     reply->header.ret_unlink.status = unlinking->status;
 }
 
+/* Every RET_UNLINK comes, with this status: nothing is left to wait for. */
+static void close_with_status(struct trial *trial, int32_t status)
+{
+    static const struct hooks hooks = {.request = note_nudge, .reply = set_status};
+    struct unlinking unlinking = {.status = status};
+    finish_closing(trial, open_and_close(trial, &hooks, &unlinking));
+    if (unlinking.was_nudged) {
+        client_outcome(trial, "nudges");
+        client_fault(trial, "the client still waits for what RET_UNLINK has ended");
+    }
+}
+
 static void unlink_0_no_submit(struct trial *trial)
 {
-    static const struct hooks hooks = {.reply = set_status};
-    struct unlinking unlinking = {.status = 0};
-    finish_closing(trial, open_and_close(trial, &hooks, &unlinking));
+    close_with_status(trial, 0);
 }
 
 static void unlink_other_status(struct trial *trial)
 {
-    static const struct hooks hooks = {.reply = set_status};
     static const int32_t statuses[] = {-USBIP_EPIPE, -USBIP_ENOENT, USBIP_ECONNRESET};
     for (size_t i = 0; i < sizeof statuses / sizeof statuses[0]; i++) {
-        struct unlinking unlinking = {.status = statuses[i]};
         client_variant(trial, "%" PRId32, statuses[i]);
-        finish_closing(trial, open_and_close(trial, &hooks, &unlinking));
+        close_with_status(trial, statuses[i]);
     }
 }
 
@@ -232,16 +250,6 @@ static void drop_ret_unlink(struct trial *trial, struct link *link, struct reply
         return;
     unlinking->seen = true;
     reply->drop = true;
-}
-
-static bool note_nudge(struct trial *trial, struct link *link, struct request *request)
-{
-    struct unlinking *unlinking = trial->server->context;
-    (void)link;
-    if (unlinking->seen && !request->unlink && request->endpoint == 0 &&
-        request->setup.bmRequestType == USB_DIR_IN && request->setup.bRequest == USB_REQ_GET_STATUS)
-        unlinking->was_nudged = true;
-    return false;
 }
 
 /* A nudge is for servers that hold the answer back until another transfer is done. */
