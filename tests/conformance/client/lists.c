@@ -136,8 +136,10 @@ static void devlist_then_keep_open(struct trial *trial)
     client_start(trial, TASK_LIST);
     if (!client_wait(trial, has_connected, NULL,
                      client_has_command(trial) ? trial->client->choice->timeout_ms
-                                               : CLIENT_BY_HAND_MS))
+                                               : CLIENT_BY_HAND_MS)) {
+        client_outcome(trial, "no connection");
         trial_fail(trial, "the client does not connect");
+    }
     struct link *link = trial->server->links[0];
     if (client_await_end(trial, link, trial->client->choice->timeout_ms))
         client_outcome(trial, "closes");
