@@ -305,3 +305,17 @@ void report_json(FILE *stream, const struct report *report)
     }
     fputs("\n]}\n", stream);
 }
+
+bool report_write(const char *path, void (*write)(FILE *, const struct report *),
+                  const struct report *report)
+{
+    if (!path)
+        return true;
+    FILE *file = fopen(path, "w");
+    if (!file)
+        return false;
+    write(file, report);
+    bool well = !ferror(file);
+    well &= fclose(file) == 0;
+    return well;
+}

@@ -40,6 +40,10 @@ void report_tap(FILE *stream, const struct report *report);
 void report_junit(FILE *stream, const struct report *report);
 void report_json(FILE *stream, const struct report *report);
 
+/* Writes such a report to a file. Returns false with the reason in errno; NULL is no file. */
+bool report_write(const char *path, void (*write)(FILE *, const struct report *),
+                  const struct report *report);
+
 /* Whether a case is meant by these names (ids, names, letters of sections); none means all. */
 bool case_is_wanted(const struct section *section, const struct conformance_case *conformance_case,
                     const char *const *wanted, size_t wanted_count);

@@ -12,39 +12,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "emulator/session.h"
-#include "protocol/buffer.h"
-#include "protocol/usb.h"
+#include "emulator/bus.h"
+#include "tests/conformance/client/link.h"
 #include "tests/conformance/client/rules.h"
 
 enum {
     CASE_SERVER_MAX_LINKS = 128,
     CASE_SERVER_ADDRESS_SIZE = 300,
-    CASE_SERVER_MAX_PAYLOAD = 4 << 20,     /* bytes of one OUT transfer */
     CASE_SERVER_RECEIVE_BUFFER = 64 << 10, /* SO_RCVBUF: what a deaf server takes all the same */
-};
-
-struct trial;
-struct link;
-
-/* A CMD_SUBMIT or CMD_UNLINK that has no answer yet. */
-struct request {
-    uint32_t seqnum;
-    bool unlink, in;
-    uint8_t endpoint; /* bEndpointAddress; 0 for control */
-    uint32_t length;  /* transfer_buffer_length */
-    uint32_t victim;  /* CMD_UNLINK */
-    struct usbip_setup setup;
-    uint32_t given; /* OUT: so many of its bytes go to the device; a hook may lower it */
-};
-
-/* A RET_SUBMIT or RET_UNLINK of the engine, on its way to the client. */
-struct reply {
-    struct usbip_header header;
-    uint8_t *payload;
-    size_t payload_size;
-    struct request request; /* that it answers */
-    bool drop;              /* it is not sent; the request stays unanswered */
 };
 
 /* What a case does to the traffic. Each may be NULL. They run while the case waits. */
@@ -64,38 +39,6 @@ struct far_end {
     bool open;                     /* DTR is on */
     unsigned opened, line_codings; /* how often */
     struct usbip_buffer received;  /* all that the client has sent */
-};
-
-/* One connection of the client. */
-struct link {
-    int fd;
-    char tag; /* in the log */
-    struct trial *trial;
-    struct usbip_device_session *session; /* NULL: over */
-    struct usbip_buffer in, replies, out; /* parts of PDUs, and what is to be sent */
-    bool imported;                        /* the URB phase */
-    bool has_configuration, has_device_descriptor, has_configuration_descriptor; /* C026 */
-    uint32_t devid;        /* as announced in OP_REP_IMPORT */
-    uint32_t engine_devid; /* as the engine has it */
-    struct request *pending;
-    size_t pending_count, pending_capacity;
-    uint32_t highest_seqnum; /* of a request */
-    uint64_t requests;       /* of the URB phase that have come */
-    uint64_t bulk_in_count;  /* CMD_SUBMITs for bulk IN among them */
-
-    bool ended;   /* FIN or RST of the client */
-    bool reset;   /* it was RST */
-    bool cut_off; /* in the middle of a PDU */
-    bool no_more; /* we have sent FIN; what comes is not looked at */
-
-    /* Set by cases. */
-    bool deaf;      /* nothing is read */
-    bool held;      /* nothing is sent */
-    bool keep_open; /* no FIN although the engine is done with it */
-    bool mute;      /* requests are not looked at any more */
-    size_t piece;   /* bytes in a segment; 0: as many as there are */
-    int pause_ms;   /* between segments */
-    uint64_t next_us;
 };
 
 struct case_server {
@@ -139,32 +82,5 @@ void case_server_act(struct case_server *server);
 /* When it wants to act although nothing comes, in us; USBIP_NEVER. */
 uint64_t case_server_due_us(const struct case_server *server);
 uint64_t case_now_us(void);
-
-/* ---- For cases ---- */
-
-/* Sends bytes as they are. */
-void link_send(struct link *link, const void *bytes, size_t size);
-/* Sends a PDU with this header, behind all that waits. */
-void link_send_pdu(struct link *link, const struct usbip_header *header, const void *payload,
-                   size_t size);
-void link_send_ret_submit(struct link *link, uint32_t seqnum, int32_t status,
-                          uint32_t actual_length, const void *payload, size_t size);
-void link_send_ret_unlink(struct link *link, uint32_t seqnum, int32_t status);
-/* FIN behind all that waits; RST at once; and: not one packet of the client arrives any more. */
-void link_end(struct link *link);
-void link_reset(struct link *link);
-bool link_vanish(struct link *link);
-/* Whether the client has acknowledged all that was sent: after it vanished, nothing is sent again.
- */
-bool link_is_acknowledged(const struct link *link);
-
-/* The index-th request that waits on this endpoint, or NULL. */
-struct request *link_pending(struct link *link, uint8_t endpoint, unsigned index);
-unsigned link_pending_count(const struct link *link, uint8_t endpoint);
-/* Takes a transfer away from the engine and answers it in its place. */
-void link_complete(struct link *link, const struct request *request, int32_t status,
-                   uint32_t actual_length, const void *payload, size_t size);
-/* The request is answered: its seqnum may be used again. */
-void link_retire(struct link *link, uint32_t seqnum);
 
 #endif

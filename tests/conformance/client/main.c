@@ -240,15 +240,7 @@ static int load_expectations(const struct options *options, struct expect_table 
 static bool write_file(const char *path, void (*write)(FILE *, const struct report *),
                        const struct report *report)
 {
-    if (!path)
-        return true;
-    FILE *file = fopen(path, "w");
-    bool well = file != NULL;
-    if (file) {
-        write(file, report);
-        well = !ferror(file);
-        well &= fclose(file) == 0;
-    }
+    bool well = report_write(path, write, report);
     if (!well)
         fprintf(stderr, "usbip-conformance client: cannot write %s: %s\n", path, strerror(errno));
     return well;
