@@ -111,18 +111,6 @@ bool client_wait(struct trial *trial, bool (*done)(struct trial *, void *), void
     }
 }
 
-static bool never(struct trial *trial, void *context)
-{
-    (void)trial;
-    (void)context;
-    return false;
-}
-
-void client_watch(struct trial *trial, int ms)
-{
-    client_wait(trial, never, NULL, ms);
-}
-
 /* ---- Running ---- */
 
 static void log_error_text(struct trial *trial)

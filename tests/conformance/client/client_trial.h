@@ -108,8 +108,6 @@ bool client_await_received(struct trial *trial, size_t size, int timeout_ms);
 /* Waits until `done` or the time-out; returns the last answer of done. */
 bool client_wait(struct trial *trial, bool (*done)(struct trial *trial, void *context),
                  void *context, int timeout_ms);
-/* Waits for as long as this, to see that nothing happens. */
-void client_watch(struct trial *trial, int ms);
 
 /* ---- Reactions ---- */
 

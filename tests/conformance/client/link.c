@@ -473,7 +473,6 @@ static void take_urb_request(struct link *link, size_t size)
     if (header.seqnum > link->highest_seqnum)
         link->highest_seqnum = header.seqnum;
     link->requests++;
-    link->bulk_in_count += !request.unlink && request.endpoint == server->bulk_in;
     if (!server->hooks.request || !server->hooks.request(link->trial, link, &request))
         give_engine(link, &header, &request, pdu + USBIP_HEADER_SIZE);
     free(pdu);

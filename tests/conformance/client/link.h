@@ -53,7 +53,6 @@ struct link {
     size_t pending_count, pending_capacity;
     uint32_t highest_seqnum; /* of a request */
     uint64_t requests;       /* of the URB phase that have come */
-    uint64_t bulk_in_count;  /* CMD_SUBMITs for bulk IN among them */
 
     bool ended;   /* FIN or RST of the client */
     bool reset;   /* it was RST */
@@ -75,10 +74,11 @@ struct link {
 /* A link on an accepted socket, which it closes. */
 struct link *link_new(struct trial *trial, int fd, char tag);
 void link_free(struct link *link);
-/* Takes what has come; then what there is to send. The socket is non-blocking. */
+/* Takes what has come, and sends what may be sent. The socket is non-blocking. */
 void link_act(struct link *link);
-/* The events to wait for; and since when it may send, in us. */
+/* What to wait for with poll(). */
 short link_wanted_events(const struct link *link);
+/* Whether there is something that may be sent, now or at next_us. */
 bool link_has_output(const struct link *link);
 
 /* ---- For cases ---- */
@@ -91,12 +91,14 @@ void link_send_pdu(struct link *link, const struct usbip_header *header, const v
 void link_send_ret_submit(struct link *link, uint32_t seqnum, int32_t status,
                           uint32_t actual_length, const void *payload, size_t size);
 void link_send_ret_unlink(struct link *link, uint32_t seqnum, int32_t status);
-/* FIN behind all that waits; RST at once; and: not one packet of the client arrives any more. */
+/* FIN, behind all that waits. */
 void link_end(struct link *link);
+/* RST, at once. */
 void link_reset(struct link *link);
+/* From now on no packet of the client arrives, as if the server had vanished. What the client has
+ * not acknowledged yet would be sent again. Returns false when the system cannot do that. */
 bool link_vanish(struct link *link);
-/* Whether the client has acknowledged all that was sent: after it vanished, nothing is sent again.
- */
+/* Whether the client has acknowledged all that was sent. */
 bool link_is_acknowledged(const struct link *link);
 
 /* The index-th request that waits on this endpoint, or NULL. */

@@ -235,11 +235,10 @@ static void refuse_timeout(struct trial *trial)
     black_hole(trial);
 
     client_variant(trial, "IPv6");
-    if (!listen_again(trial, "::1")) {
-        client_outcome(trial, "no IPv6 here");
-        trial_fail(trial, "this machine has no IPv6 loopback, which the case needs");
-    }
-    client_must_go_on(trial, client_open(trial, NULL));
+    if (listen_again(trial, "::1"))
+        client_must_go_on(trial, client_open(trial, NULL));
+    else
+        client_outcome(trial, "none here");
 
     /* Not every machine has a name with two addresses; with one there is nothing to see. */
     if (listen_at_last_of(trial, "localhost")) {

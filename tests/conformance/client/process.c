@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -23,6 +24,7 @@ static void run(char *const *command, const char *const *variables, size_t count
                 int error)
 {
     setpgid(0, 0);
+    prctl(PR_SET_PDEATHSIG, SIGTERM); /* it does not outlive an interrupted run */
     dup2(in, STDIN_FILENO);
     dup2(out, STDOUT_FILENO);
     dup2(error, STDERR_FILENO);
