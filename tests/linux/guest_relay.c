@@ -109,26 +109,33 @@ static bool give_input(int fd)
     return size > 0;
 }
 
-/* While the guest takes no input its output is printed all the same, so input waits for room. */
+/*
+ * Waits until the guest says something or takes a whole frame, and returns whether it is the
+ * latter. A socket is writable when a third of its buffer is free, which is more than a frame:
+ * sending never blocks, and while the guest takes no input its output is printed all the same.
+ */
+static bool has_room(int fd)
+{
+    struct pollfd poll_fd = {.fd = fd, .events = POLLIN | POLLOUT};
+    return poll(&poll_fd, 1, -1) > 0 && poll_fd.revents == POLLOUT;
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 2)
         fail("usage: guest_relay PORT");
-    const int room = 4 * FRAME_MAX;
+    const int buffer_size = 4 * FRAME_MAX;
     int fd = connect_guest(argv[1]), status = -1;
     bool has_input = true;
-    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
+    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &buffer_size, sizeof buffer_size);
     request_task(fd);
     while (status < 0) {
-        struct pollfd fds[] = {{.fd = fd, .events = (short)(POLLIN | (has_input ? POLLOUT : 0))},
+        struct pollfd fds[] = {{.fd = fd, .events = POLLIN},
                                {.fd = has_input ? STDIN_FILENO : -1, .events = POLLIN}};
-        /* POLLOUT alone would not let this sleep. */
-        struct pollfd both[] = {{.fd = fd, .events = POLLIN}, fds[1]};
-        poll(both, 2, -1);
-        if (both[0].revents)
+        poll(fds, 2, -1);
+        if (fds[0].revents)
             status = take_frame(fd);
-        else if (both[1].revents && poll(fds, 1, -1) > 0 && (fds[0].revents & POLLOUT) &&
-                 !(fds[0].revents & POLLIN))
+        else if (fds[1].revents && has_room(fd))
             has_input = give_input(fd);
     }
     return status;

@@ -13,6 +13,7 @@
  * is hung up, as a gadget's is when its host goes away. guest_tool usbmon BUS           prints each
  * control request on this bus, until SIGTERM: bmRequestType bRequest wValue wIndex wLength DATA, in
  * hexadecimal. Status 1 when it missed something.
+ *   guest_tool serve                does tasks of the conformance suite, see guest_serve.c
  */
 
 #include <asm/termbits.h>

@@ -159,11 +159,6 @@ void client_variant(struct trial *trial, const char *format, ...)
     wire_log_add(&trial->log, "- %s", label);
 }
 
-void client_plug(struct trial *trial, const struct device_choice *choice)
-{
-    case_server_plug(trial->server, choice);
-}
-
 static void prepare(struct trial *trial)
 {
     const struct client_choice *choice = trial->client->choice;
@@ -238,32 +233,27 @@ void client_start(struct trial *trial, enum client_task task)
     wire_log_add(&trial->log, "- the client starts with task %s", name);
 }
 
-struct search {
-    struct link *link;
-    bool stops_at_exit;
-};
-
-/* A connection that has asked for the device; those that only list go unseen. */
+/* A connection that has asked for the device; those that only list go unseen. Also true when no
+ * more will come. */
 static bool has_link(struct trial *trial, void *context)
 {
-    struct search *search = context;
+    struct link **found = context;
     struct case_server *server = trial->server;
-    for (; !search->link && server->links_seen < server->link_count; server->links_seen++) {
+    for (; !*found && server->links_seen < server->link_count; server->links_seen++) {
         struct link *link = server->links[server->links_seen];
         if (!link->imported && !link->ended)
             break; /* it has asked for nothing yet */
         if (link->imported)
-            search->link = link;
+            *found = link;
     }
-    return search->link ||
-           (search->stops_at_exit && client_has_command(trial) && !trial->client->process.running);
+    return *found || (client_has_command(trial) && !trial->client->process.running);
 }
 
 struct link *client_try_link(struct trial *trial, int timeout_ms)
 {
-    struct search search = {.stops_at_exit = true};
-    client_wait(trial, has_link, &search, timeout_ms);
-    return search.link;
+    struct link *link = NULL;
+    client_wait(trial, has_link, &link, timeout_ms);
+    return link;
 }
 
 static int start_timeout_ms(const struct trial *trial)
@@ -471,12 +461,6 @@ enum reaction client_react(struct trial *trial, struct link *link)
     return goes_on ? REACTION_GOES_ON : REACTION_HANGS;
 }
 
-static bool has_left(struct trial *trial, void *context)
-{
-    struct search *search = context;
-    return !trial->client->process.running || has_link(trial, search);
-}
-
 static bool has_exited(struct trial *trial, void *context)
 {
     (void)context;
@@ -535,13 +519,12 @@ void client_must_close(struct trial *trial, struct link *link)
 
 void client_after_close(struct trial *trial, struct link *link)
 {
-    struct search search = {.stops_at_exit = true};
     if (!client_has_command(trial))
         return;
-    client_wait(trial, has_left, &search, trial->client->choice->timeout_ms);
-    if (search.link)
+    bool reconnects = client_try_link(trial, trial->client->choice->timeout_ms) != NULL;
+    if (reconnects)
         client_outcome(trial, "reconnects");
-    client_finish(trial, link, search.link ? CLIENT_ANYHOW : CLIENT_FAILS);
+    client_finish(trial, link, reconnects ? CLIENT_ANYHOW : CLIENT_FAILS);
 }
 
 void client_must_go_on(struct trial *trial, struct link *link)

@@ -58,8 +58,7 @@ void client_trial_run(struct trial *trial, const struct client_choice *choice,
 void client_variant(struct trial *trial, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* Another device in place of the usual one, at the same busid. */
-void client_plug(struct trial *trial, const struct device_choice *choice);
+/* The device of a case that plugs in no other. */
 extern const struct device_choice client_usual_device;
 
 /* ---- Results ---- */

@@ -184,7 +184,7 @@ static void reconnect_other_identity(struct trial *trial)
     client_expect_echo(trial, 10);
     link_end(link);
     client_await_end(trial, link, trial->client->choice->timeout_ms);
-    client_plug(trial, &other);
+    case_server_plug(trial->server, &other);
     client_await_exit(trial, NULL, CLIENT_FAILS,
                       trial->client->choice->timeout_ms + SHORT_RECONNECT_MS);
     const struct far_end *far_end = &trial->server->far_end;

@@ -293,7 +293,8 @@ int client_main(int argc, char **argv)
     }
     if (load_expectations(&options, &table) < 0)
         return EXIT_NO_RUN;
-    signal(SIGPIPE, SIG_IGN); /* a client that is gone */
+    signal(SIGPIPE, SIG_IGN);     /* a client that is gone */
+    unsetenv("USBIP_TIMEOUT_MS"); /* only some cases set it */
     options.choice.host = options.host;
     options.choice.port = options.port;
     int count = client_run(&client_cases, options.wanted, options.wanted_count, &options.choice,

@@ -377,7 +377,7 @@ static void ftdi_status_bytes(struct trial *trial)
 {
     static const struct device_choice ftdi = {"ftdi", USBIP_SPEED_FULL, FTDI_VENDOR, FTDI_PRODUCT,
                                               "C-3"};
-    client_plug(trial, &ftdi);
+    case_server_plug(trial->server, &ftdi);
     struct link *link = client_open(trial, NULL);
     client_settle(trial);
     expect_from_device(trial, FTDI_BYTES);
@@ -403,7 +403,7 @@ static void fragmented(struct trial *trial)
     client_must_go_on(trial, link);
 
     client_variant(trial, "one segment");
-    client_plug(trial, &fast);
+    case_server_plug(trial->server, &fast);
     link = client_open(trial, NULL);
     client_settle(trial);
     client_await_in(trial, link, 2);
