@@ -5,6 +5,7 @@
 # shellcheck source=tests/linux/guest.sh
 . "$GUEST_LIBRARY"
 
+# shellcheck disable=SC2119 # it needs no arguments
 guest_boot
 guest_await serving
 guest_port
