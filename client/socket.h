@@ -12,7 +12,9 @@
 
 enum {
     USBIP_SOCKET_REASON_SIZE = 128,
-    USBIP_SOCKET_USER_TIMEOUT_MS = 20000, /* sent bytes unconfirmed for so long: connection lost */
+    /* Sent bytes unconfirmed for so long: connection lost. Linux takes it in place of the number of
+     * keep-alive probes, too: a silent peer that has vanished is noticed after this time. */
+    USBIP_SOCKET_USER_TIMEOUT_MS = 20000,
 };
 
 /* What receive and send return instead of a count. */

@@ -50,7 +50,14 @@ struct section {
     size_t count;
 };
 
+/* The cases for servers. */
 extern const struct section *const sections[];
 extern const size_t section_count;
+
+/* All cases for one kind of peer. */
+struct case_list {
+    const struct section *const *sections;
+    size_t count;
+};
 
 #endif

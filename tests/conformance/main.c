@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tests/conformance/client/main.h"
 #include "tests/conformance/expect.h"
 #include "tests/conformance/report.h"
 #include "tests/conformance/trial.h"
@@ -35,6 +36,7 @@ enum {
 
 static const char usage[] =
     "usage: usbip-conformance [OPTION]... [HOST[:PORT]] [CASE|NAME|SECTION]...\n"
+    "       usbip-conformance client --help\n"
     "\n"
     "Runs the conformance cases against a USB/IP server (default 127.0.0.1:3240) and reports what\n"
     "each of them found.\n"
@@ -579,11 +581,14 @@ int main(int argc, char **argv)
                    .seed = 1},
     };
     static struct expect_table table;
+    if (argc > 1 && strcmp(argv[1], "client") == 0)
+        return client_main(argc - 1, argv + 1);
     int status = parse_options(&options, argc, argv);
     if (status >= 0)
         return status;
     if (options.list) {
-        report_list(stdout, options.wanted, options.wanted_count);
+        report_list(stdout, &(struct case_list){sections, section_count}, options.wanted,
+                    options.wanted_count);
         return EXIT_AS_EXPECTED;
     }
     if (load_expectations(&options, &table) < 0)

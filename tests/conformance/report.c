@@ -46,6 +46,12 @@ bool case_is_wanted(const struct section *section, const struct conformance_case
     return is;
 }
 
+/* Whether the section of a result has none before it. */
+static bool starts_section(const struct report *report, size_t i)
+{
+    return i == 0 || report->results[i].section != report->results[i - 1].section;
+}
+
 /* ---- List ---- */
 
 static void print_profiles(FILE *stream, unsigned profiles)
@@ -60,10 +66,11 @@ static void print_profiles(FILE *stream, unsigned profiles)
     }
 }
 
-void report_list(FILE *stream, const char *const *wanted, size_t wanted_count)
+void report_list(FILE *stream, const struct case_list *cases, const char *const *wanted,
+                 size_t wanted_count)
 {
-    for (size_t i = 0; i < section_count; i++) {
-        const struct section *section = sections[i];
+    for (size_t i = 0; i < cases->count; i++) {
+        const struct section *section = cases->sections[i];
         bool titled = false;
         for (size_t j = 0; j < section->count; j++) {
             const struct conformance_case *at = &section->cases[j];
@@ -108,15 +115,12 @@ static void print_deviation(FILE *stream, const struct result *result)
 static void print_section(FILE *stream, const struct report *report, const struct section *section,
                           bool verbose)
 {
-    bool titled = false;
+    fprintf(stream, "\n%s. %s\n", section->letter, section->title);
     for (size_t i = 0; i < report->count; i++) {
         const struct result *result = &report->results[i];
         const struct conformance_case *at = result->conformance_case;
         if (result->section != section)
             continue;
-        if (!titled)
-            fprintf(stream, "\n%s. %s\n", section->letter, section->title);
-        titled = true;
         fprintf(stream, "  %-4s %s %s: %s",
                 result->verdict == PASS   ? "ok"
                 : result->verdict == FAIL ? "FAIL"
@@ -145,8 +149,10 @@ void report_text(FILE *stream, const struct report *report, bool verbose)
         fprintf(stream, "%s\n", unexpected++ == 0 ? "\nDeviations\n" : "");
         print_deviation(stream, result);
     }
-    for (size_t i = 0; i < section_count; i++)
-        print_section(stream, report, sections[i], verbose);
+    for (size_t i = 0; i < report->count; i++) {
+        if (starts_section(report, i))
+            print_section(stream, report, report->results[i].section, verbose);
+    }
     fprintf(
         stream,
         "\n%zu cases: %zu passed, %zu failed, %zu not applicable; %zu not as expected; %.1f s\n",
@@ -224,24 +230,25 @@ static void print_xml_case(FILE *stream, const struct result *result)
 void report_junit(FILE *stream, const struct report *report)
 {
     fputs("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n", stream);
-    for (size_t i = 0; i < section_count; i++) {
+    for (size_t i = 0; i < report->count; i++) {
+        const struct section *section = report->results[i].section;
         size_t tests = 0, failures = 0, skipped = 0;
-        for (size_t j = 0; j < report->count; j++) {
+        if (!starts_section(report, i))
+            continue;
+        for (size_t j = i; j < report->count; j++) {
             const struct result *result = &report->results[j];
-            if (result->section != sections[i])
+            if (result->section != section)
                 continue;
             tests++;
             failures += !result->as_expected;
             skipped += result->as_expected && result->verdict == NOT_APPLICABLE;
         }
-        if (tests == 0)
-            continue;
-        fprintf(stream, "  <testsuite name=\"%s. ", sections[i]->letter);
-        print_xml(stream, sections[i]->title);
+        fprintf(stream, "  <testsuite name=\"%s. ", section->letter);
+        print_xml(stream, section->title);
         fprintf(stream, "\" tests=\"%zu\" failures=\"%zu\" skipped=\"%zu\">\n", tests, failures,
                 skipped);
-        for (size_t j = 0; j < report->count; j++) {
-            if (report->results[j].section == sections[i])
+        for (size_t j = i; j < report->count; j++) {
+            if (report->results[j].section == section)
                 print_xml_case(stream, &report->results[j]);
         }
         fputs("  </testsuite>\n", stream);
@@ -296,4 +303,18 @@ void report_json(FILE *stream, const struct report *report)
                 result->as_expected ? "true" : "false", result->seconds);
     }
     fputs("\n]}\n", stream);
+}
+
+bool report_write(const char *path, void (*write)(FILE *, const struct report *),
+                  const struct report *report)
+{
+    if (!path)
+        return true;
+    FILE *file = fopen(path, "w");
+    if (!file)
+        return false;
+    write(file, report);
+    bool well = !ferror(file);
+    well &= fclose(file) == 0;
+    return well;
 }

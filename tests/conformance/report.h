@@ -31,12 +31,18 @@ const char *verdict_name(enum verdict verdict);
 /* The lines of a wire log as one text. Allocated; NULL when memory is out. */
 char *report_exchange(const struct wire_log *log);
 
-/* Each writes to the stream; its owner looks for errors there. Results are in any order. */
-void report_list(FILE *stream, const char *const *wanted, size_t wanted_count);
+/* Each writes to the stream; its owner looks for errors there. The results of a section stand
+ * together. */
+void report_list(FILE *stream, const struct case_list *cases, const char *const *wanted,
+                 size_t wanted_count);
 void report_text(FILE *stream, const struct report *report, bool verbose);
 void report_tap(FILE *stream, const struct report *report);
 void report_junit(FILE *stream, const struct report *report);
 void report_json(FILE *stream, const struct report *report);
+
+/* Writes such a report to a file. Returns false with the reason in errno; NULL is no file. */
+bool report_write(const char *path, void (*write)(FILE *, const struct report *),
+                  const struct report *report);
 
 /* Whether a case is meant by these names (ids, names, letters of sections); none means all. */
 bool case_is_wanted(const struct section *section, const struct conformance_case *conformance_case,

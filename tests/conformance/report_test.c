@@ -16,8 +16,8 @@ static const struct conformance_case second_cases[] = {
 static const struct section first = {"A", "First", first_cases, 2};
 static const struct section second = {"B", "Second", second_cases, 1};
 
-const struct section *const sections[] = {&first, &second};
-const size_t section_count = 2;
+static const struct section *const both[] = {&first, &second};
+static const struct case_list cases = {both, 2};
 
 static char exchange[] = "A > 01\nA < 02\n";
 
@@ -121,7 +121,7 @@ static void test_list(void)
     size_t size;
     FILE *stream = open_memstream(&text, &size);
     REQUIRE(stream != NULL);
-    report_list(stream, wanted, 1);
+    report_list(stream, &cases, wanted, 1);
     fclose(stream);
     CU_ASSERT_STRING_EQUAL(text, "A. First\n"
                                  "  S002 two  MAY (strict, soak)\n"

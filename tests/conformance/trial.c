@@ -132,7 +132,7 @@ static void check_needs(struct trial *trial, const struct conformance_case *conf
         trial_not_applicable(trial, "%s", conformance_case->not_applicable);
 }
 
-static void clean_up(struct trial *trial)
+void trial_clean_up(struct trial *trial)
 {
     for (unsigned i = 0; i < trial->wire_count; i++) {
         wire_close(trial->wires[i]);
@@ -175,12 +175,12 @@ void trial_run(struct trial *trial, const struct target *target,
         check_needs(trial, conformance_case);
         conformance_case->run(trial);
     }
-    clean_up(trial);
+    trial_clean_up(trial);
     if ((conformance_case->profiles & HOSTILE) && trial->verdict != NOT_APPLICABLE &&
         target->has_device) {
         wire_log_add(&trial->log, "- afterwards:");
         check_recovery(trial);
-        clean_up(trial);
+        trial_clean_up(trial);
     }
     if (trial->verdict == NOT_APPLICABLE)
         trial_record(trial, "not-applicable");
@@ -196,7 +196,7 @@ int trial_prepare(struct trial *trial, struct target *target,
     trial->target = target;
     if (setjmp(trial->end) == 0)
         look(trial, target, choice);
-    clean_up(trial);
+    trial_clean_up(trial);
     return trial->verdict == PASS ? 0 : -1;
 }
 

@@ -25,6 +25,8 @@ enum {
 enum verdict { PASS, FAIL, NOT_APPLICABLE };
 
 struct trial_block;
+struct case_server;
+struct client;
 
 struct trial {
     const struct target *target;
@@ -41,6 +43,8 @@ struct trial {
     struct wire *wires[TRIAL_MAX_WIRES];
     unsigned wire_count;
     struct trial_block *blocks;
+    struct case_server *server; /* of a client case: who plays the server, */
+    struct client *client;      /* and who is under test (client/client_trial.h) */
     jmp_buf end;
 };
 
@@ -55,6 +59,9 @@ void trial_run(struct trial *trial, const struct target *target,
 int trial_prepare(struct trial *trial, struct target *target,
                   void (*look)(struct trial *, struct target *, const struct target_choice *),
                   const struct target_choice *choice);
+
+/* Gives back connections and memory, as trial_run() does at the end of a case. */
+void trial_clean_up(struct trial *trial);
 
 /* ---- Results ---- */
 

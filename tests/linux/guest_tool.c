@@ -25,6 +25,9 @@
  * guest_tool usbmon BUS
  *     prints each control request on this bus, until SIGTERM: bmRequestType bRequest wValue wIndex
  *     wLength DATA, in hexadecimal. Status 1 when it missed something.
+ *
+ * guest_tool serve
+ *     does tasks of the conformance suite, see guest_serve.c
  */
 
 #include <arpa/inet.h>
@@ -44,6 +47,8 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "tests/linux/guest_serve.h"
 
 /* How long nothing may happen. No expectation about speed: the test on the host has a time limit
  * too, and this one is there to say first what was being waited for. */
@@ -572,6 +577,8 @@ int main(int argc, char **argv)
         return run_relay(argv[2], argv[3], argv[4]);
     if (argc == 3 && !strcmp(argv[1], "usbmon"))
         return run_usbmon(argv[2]);
+    if (argc == 2 && !strcmp(argv[1], "serve"))
+        return guest_serve();
     fail("usage: guest_tool tty DEVICE STEP... | echo DEVICE | relay DEVICE ADDRESS PORT |"
-         " usbmon BUS");
+         " usbmon BUS | serve");
 }
