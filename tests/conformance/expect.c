@@ -124,6 +124,17 @@ int expect_load(struct expect_table *table, const char *path, char error_text[25
     return result;
 }
 
+int expect_load_named(struct expect_table *table, const char *name, char error_text[256])
+{
+    char path[512], why[256];
+    bool is_path = strchr(name, '/') || strchr(name, '.');
+    snprintf(path, sizeof path, is_path ? "%s" : "tests/conformance/expect/%s.txt", name);
+    if (expect_load(table, path, why) == 0)
+        return 0;
+    snprintf(error_text, 256, "is no table: %.120s: %.100s", path, why);
+    return -1;
+}
+
 const struct expectation *expect_find(const struct expect_table *table, const char *id)
 {
     for (size_t i = 0; i < table->count; i++) {

@@ -37,6 +37,8 @@ struct expect_table {
 int expect_parse(struct expect_table *table, const char *text, char error_text[256]);
 /* The same from a file. */
 int expect_load(struct expect_table *table, const char *path, char error_text[256]);
+/* The same by name: "strict" is expect/strict.txt where the suite is built; a path is a path. */
+int expect_load_named(struct expect_table *table, const char *name, char error_text[256]);
 
 /*
  * The line of a case, or NULL: then the case has to pass, or be not applicable. One that has a line

@@ -161,7 +161,7 @@ def main():
             noticed = run_suite(program, report)
             shutil.copy(path, f"{folder}/{path}")
             if noticed is None:
-                verdict = "the suite cannot even begin"
+                verdict = "the list cannot be read: no report"
             elif noticed:
                 more = f" and {len(noticed) - 6} more" if len(noticed) > 6 else ""
                 verdict = ", ".join(noticed[:6]) + more

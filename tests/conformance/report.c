@@ -1,5 +1,6 @@
 #include "tests/conformance/report.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -305,8 +306,18 @@ void report_json(FILE *stream, const struct report *report)
     fputs("\n]}\n", stream);
 }
 
-bool report_write(const char *path, void (*write)(FILE *, const struct report *),
-                  const struct report *report)
+bool report_is_as_expected(const struct report *report)
+{
+    for (size_t i = 0; i < report->count; i++) {
+        if (!report->results[i].as_expected)
+            return false;
+    }
+    return true;
+}
+
+/* Returns false with the reason in errno; NULL is no file. */
+static bool write_file(const char *path, void (*write)(FILE *, const struct report *),
+                       const struct report *report)
 {
     if (!path)
         return true;
@@ -317,4 +328,27 @@ bool report_write(const char *path, void (*write)(FILE *, const struct report *)
     bool well = !ferror(file);
     well &= fclose(file) == 0;
     return well;
+}
+
+int report_write_all(const struct report_outputs *outputs, const char *program,
+                     const struct report *report)
+{
+    const struct {
+        const char *path;
+        void (*write)(FILE *, const struct report *);
+    } files[] = {{outputs->junit, report_junit}, {outputs->json, report_json}};
+    if (outputs->tap)
+        report_tap(stdout, report);
+    else
+        report_text(stdout, report, outputs->verbose);
+    bool written = fflush(stdout) == 0;
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        if (!write_file(files[i].path, files[i].write, report)) {
+            fprintf(stderr, "%s: cannot write %s: %s\n", program, files[i].path, strerror(errno));
+            written = false;
+        }
+    }
+    if (!written)
+        return EXIT_NO_RUN;
+    return report_is_as_expected(report) ? EXIT_AS_EXPECTED : EXIT_DIFFERS;
 }

@@ -40,9 +40,21 @@ void report_tap(FILE *stream, const struct report *report);
 void report_junit(FILE *stream, const struct report *report);
 void report_json(FILE *stream, const struct report *report);
 
-/* Writes such a report to a file. Returns false with the reason in errno; NULL is no file. */
-bool report_write(const char *path, void (*write)(FILE *, const struct report *),
-                  const struct report *report);
+bool report_is_as_expected(const struct report *report);
+
+/* Exit statuses, the worst last. */
+enum { EXIT_AS_EXPECTED = 0, EXIT_DIFFERS = 1, EXIT_NO_RUN = 2 };
+
+/* What a run shall write. */
+struct report_outputs {
+    bool tap, verbose;        /* on standard output: TAP in place of text; all exchanges */
+    const char *junit, *json; /* files; NULL: none */
+};
+
+/* Writes all that; what cannot be written is told under the name of the program. Returns the exit
+ * status. */
+int report_write_all(const struct report_outputs *outputs, const char *program,
+                     const struct report *report);
 
 /* Whether a case is meant by these names (ids, names, letters of sections); none means all. */
 bool case_is_wanted(const struct section *section, const struct conformance_case *conformance_case,

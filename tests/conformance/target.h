@@ -23,6 +23,7 @@ struct target {
     int retry_ms; /* how long a device may be refused after it was given back */
     uint64_t seed;
     bool soak;
+    char control[TARGET_TEXT_SIZE];  /* socket of our emulator's control; "": none */
     bool own_server;                 /* started for this run: all its devices are at our disposal */
     char unshared[USBIP_BUSID_SIZE]; /* a device that is present but not exported; "": unknown */
 

@@ -12,9 +12,6 @@
 #include "tests/conformance/client/sections.h"
 
 enum {
-    EXIT_AS_EXPECTED = 0,
-    EXIT_DIFFERS = 1,
-    EXIT_NO_RUN = 2,
     DEFAULT_TIMEOUT_MS = 2000,
     DEFAULT_PATIENCE_MS = 25000, /* 20 s is what clients wait for slow servers */
     MAX_TIMEOUT_MS = 3600000,
@@ -52,9 +49,10 @@ static const char usage[] =
 struct options {
     struct client_choice choice;
     char host[HOST_SIZE], port[PORT_SIZE];
-    const char *expect, *junit, *json;
+    const char *expect;
+    struct report_outputs outputs;
     unsigned jobs; /* 0: not given */
-    bool list, tap, verbose;
+    bool list;
     const char *const *wanted;
     size_t wanted_count;
 };
@@ -148,19 +146,19 @@ static const char *take_option(struct options *options, int option)
         options->jobs = (unsigned)number;
         return NULL;
     case OPTION_JUNIT:
-        options->junit = optarg;
+        options->outputs.junit = optarg;
         return NULL;
     case OPTION_JSON:
-        options->json = optarg;
+        options->outputs.json = optarg;
         return NULL;
     case OPTION_LIST:
         options->list = true;
         return NULL;
     case OPTION_TAP:
-        options->tap = true;
+        options->outputs.tap = true;
         return NULL;
     default:
-        options->verbose = true;
+        options->outputs.verbose = true;
         return NULL;
     }
 }
@@ -222,54 +220,12 @@ static int parse_options(struct options *options, int argc, char **argv)
     return -1;
 }
 
-/* "linux-vhci" is expect/linux-vhci.txt where the suite is built; a path is a path. */
-static int load_expectations(const struct options *options, struct expect_table *table)
-{
-    char path[512], why[256];
-    const char *name = options->expect;
-    if (!name)
-        return 0;
-    bool is_path = strchr(name, '/') || strchr(name, '.');
-    snprintf(path, sizeof path, is_path ? "%s" : "tests/conformance/expect/%s.txt", name);
-    if (expect_load(table, path, why) == 0)
-        return 0;
-    fprintf(stderr, "usbip-conformance client: the table %s: %s\n", path, why);
-    return -1;
-}
-
-static bool write_file(const char *path, void (*write)(FILE *, const struct report *),
-                       const struct report *report)
-{
-    bool well = report_write(path, write, report);
-    if (!well)
-        fprintf(stderr, "usbip-conformance client: cannot write %s: %s\n", path, strerror(errno));
-    return well;
-}
-
-static int write_reports(const struct options *options, const struct report *report)
-{
-    if (options->tap)
-        report_tap(stdout, report);
-    else
-        report_text(stdout, report, options->verbose);
-    bool written = fflush(stdout) == 0;
-    written &= write_file(options->junit, report_junit, report);
-    written &= write_file(options->json, report_json, report);
-    if (!written)
-        return EXIT_NO_RUN;
-    for (size_t i = 0; i < report->count; i++) {
-        if (!report->results[i].as_expected)
-            return EXIT_DIFFERS;
-    }
-    return EXIT_AS_EXPECTED;
-}
-
 static void compare(const struct options *options, const struct expect_table *table,
                     struct result *result)
 {
     result->expected = expect_find(table, result->conformance_case->id);
     result->as_expected = expect_met(result->expected, result->outcome, result->verdict == FAIL);
-    if (result->as_expected && !options->verbose) {
+    if (result->as_expected && !options->outputs.verbose) {
         free(result->exchange);
         result->exchange = NULL;
     }
@@ -284,6 +240,7 @@ int client_main(int argc, char **argv)
     };
     static struct expect_table table;
     static struct result results[EXPECT_MAX_LINES];
+    char why[256];
     int status = parse_options(&options, argc, argv);
     if (status >= 0)
         return status;
@@ -291,8 +248,8 @@ int client_main(int argc, char **argv)
         report_list(stdout, &client_cases, options.wanted, options.wanted_count);
         return EXIT_AS_EXPECTED;
     }
-    if (load_expectations(&options, &table) < 0)
-        return EXIT_NO_RUN;
+    if (options.expect && expect_load_named(&table, options.expect, why) < 0)
+        return wrong_usage(options.expect, why);
     signal(SIGPIPE, SIG_IGN);     /* a client that is gone */
     unsetenv("USBIP_TIMEOUT_MS"); /* only some cases set it */
     options.choice.host = options.host;
@@ -304,7 +261,8 @@ int client_main(int argc, char **argv)
     for (int i = 0; i < count; i++)
         compare(&options, &table, &results[i]);
     const char *title = options.choice.command ? options.choice.command[0] : "a client by hand";
-    status = write_reports(&options, &(struct report){title, results, (size_t)count});
+    status = report_write_all(&options.outputs, "usbip-conformance client",
+                              &(struct report){title, results, (size_t)count});
     for (int i = 0; i < count; i++)
         free(results[i].exchange);
     return status;
