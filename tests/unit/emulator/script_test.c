@@ -1195,7 +1195,7 @@ static void test_documentation(void)
             fprintf(stderr, "%s\n%s\n", begin, log_text);
         at = end + 1;
     }
-    CU_ASSERT_EQUAL(count, 6);
+    CU_ASSERT_EQUAL(count, 7);
     free(text);
 }
 
@@ -1230,6 +1230,10 @@ static void test_load_errors(void)
          "descriptor"},
         {"device { type = 'raw', device_descriptor = 'x', idVendor = 1 }",
          "test.lua:1: device: device_descriptor and idVendor both say the same; keep one"},
+        {"device { type = 'cdc_acm', paced = 1 }",
+         "test.lua:1: device: paced must be true or false, not 1"},
+        {"device { type = 'raw', paced = true }",
+         "test.lua:1: device: paced: a raw device has no serial line"},
         {"device { type = 'raw' }", "test.lua: a raw device needs a configuration descriptor"},
         {"device 'x'", "test.lua:1: bad argument #1 to 'device' (table expected, got string)"},
         {ACM ACM, "test.lua:2: device: called twice; a script is one device"},
