@@ -29,6 +29,8 @@ static const char help[] =
     "  --listen HOST:PORT  where to accept clients (default 127.0.0.1:3240);\n"
     "                      port 0 takes a free one, [::1]:3240 is IPv6\n"
     "  --port-file FILE    write the port's number to FILE once clients are accepted\n"
+    "  --copies N          N devices of each DEVICE (default 1); serial numbers of copies get a\n"
+    "                      \"-2\", \"-3\" and so on at their end\n"
     "  --seed N            where the scripts' random numbers start (default: differs each time)\n"
     "  --virtual-time      do not wait for the devices' timers: time jumps to the next one\n"
     "                      whenever there is nothing else to do\n"
@@ -42,6 +44,7 @@ struct options {
     const char *listen;
     const char *port_file;
     uint64_t seed;
+    unsigned copies; /* of each DEVICE */
     bool has_seed, virtual_time, unsafe_scripts, verbose;
 };
 
@@ -93,13 +96,33 @@ static bool parse_seed(const char *text, uint64_t *seed)
     return errno == 0 && *text >= '0' && *text <= '9' && *end == '\0';
 }
 
+static bool parse_copies(const char *text, unsigned *copies)
+{
+    char *end;
+    errno = 0;
+    unsigned long value = strtoul(text, &end, 10);
+    *copies = (unsigned)value;
+    return errno == 0 && *text >= '0' && *text <= '9' && *end == '\0' && value >= 1 &&
+           value <= USBIP_MAX_DEVICES;
+}
+
 /* Returns -1 to go on, or the exit status. */
 static int parse_options(int argc, char **argv, struct options *options)
 {
-    enum { LISTEN = 256, PORT_FILE, SEED, VIRTUAL_TIME, UNSAFE_SCRIPTS, HELP, SHOW_VERSION };
+    enum {
+        LISTEN = 256,
+        PORT_FILE,
+        COPIES,
+        SEED,
+        VIRTUAL_TIME,
+        UNSAFE_SCRIPTS,
+        HELP,
+        SHOW_VERSION
+    };
     static const struct option names[] = {
         {"listen", required_argument, NULL, LISTEN},
         {"port-file", required_argument, NULL, PORT_FILE},
+        {"copies", required_argument, NULL, COPIES},
         {"seed", required_argument, NULL, SEED},
         {"virtual-time", no_argument, NULL, VIRTUAL_TIME},
         {"unsafe-scripts", no_argument, NULL, UNSAFE_SCRIPTS},
@@ -119,6 +142,10 @@ static int parse_options(int argc, char **argv, struct options *options)
             break;
         case PORT_FILE:
             options->port_file = optarg;
+            break;
+        case COPIES:
+            if (!parse_copies(optarg, &options->copies))
+                return usage_error("--copies %s: not a number from 1 to 4096", optarg);
             break;
         case SEED:
             options->has_seed = true;
@@ -153,12 +180,13 @@ static int parse_options(int argc, char **argv, struct options *options)
 
 /* ---- Devices ---- */
 
-static bool add_device(struct emulator *emulator, const char *path)
+static bool add_device(struct emulator *emulator, const char *path, unsigned copy)
 {
     const struct usbip_script_options options = {
         .path = path,
         .seed = emulator->options.seed,
         .index = emulator->bus.count,
+        .copy = copy,
         .unsafe = emulator->options.unsafe_scripts,
     };
     char error_text[USBIP_SCRIPT_ERROR_SIZE];
@@ -183,14 +211,17 @@ static bool add_device(struct emulator *emulator, const char *path)
 
 static bool add_devices(struct emulator *emulator, char **paths, int count)
 {
-    emulator->scripts = calloc((size_t)count, sizeof(struct usbip_script *));
+    unsigned copies = emulator->options.copies;
+    emulator->scripts = calloc((size_t)count * copies, sizeof(struct usbip_script *));
     if (!emulator->scripts) {
         fputs("usbip-emulator: out of memory\n", stderr);
         return false;
     }
     for (int i = 0; i < count; i++) {
-        if (!add_device(emulator, paths[i]))
-            return false;
+        for (unsigned copy = 1; copy <= copies; copy++) {
+            if (!add_device(emulator, paths[i], copy))
+                return false;
+        }
     }
     return true;
 }
@@ -215,7 +246,8 @@ static void print_devices(const struct emulator *emulator, char **paths)
         snprintf(product, sizeof product, "%s", usbip_script_product(emulator->scripts[i]));
         usbip_blank_control_characters(product);
         printf("%s  %04x:%04x  \"%s\"  %s  %s\n", record.busid, record.idVendor, record.idProduct,
-               product, usbip_device_function(device)->type->name, paths[i]);
+               product, usbip_device_function(device)->type->name,
+               paths[i / emulator->options.copies]);
     }
 }
 
@@ -312,7 +344,7 @@ static int serve(struct emulator *emulator, char **paths)
 
 int main(int argc, char **argv)
 {
-    struct emulator emulator = {.options.listen = "127.0.0.1:3240"};
+    struct emulator emulator = {.options = {.listen = "127.0.0.1:3240", .copies = 1}};
     int status = parse_options(argc, argv, &emulator.options);
     if (status >= 0)
         return status;

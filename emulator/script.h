@@ -29,6 +29,7 @@ struct usbip_script_options {
     const char *path;
     uint64_t seed;  /* with the index: where the script's random numbers start */
     unsigned index; /* tells the devices of one run apart */
+    unsigned copy;  /* from 2 on, "-<copy>" is added to the serial number, if there is one */
     bool unsafe;    /* the whole standard library: files, programs, C modules */
 };
 

@@ -18,7 +18,7 @@ struct uv_loop_s;
 enum {
     USBIP_SERVER_READ_SIZE = 256 << 10, /* bytes that are read at once */
     USBIP_SERVER_MAX_UNSENT = 1 << 20,  /* bytes on their way to a client before it is not read */
-    USBIP_SERVER_BACKLOG = 128,         /* connections that wait to be accepted */
+    USBIP_SERVER_BACKLOG = 1024,        /* connections that wait to be accepted */
     USBIP_SERVER_KEEPALIVE_S = 60,      /* silence before TCP asks whether the client is there */
     USBIP_SERVER_CATCH_UP_US = 10000,   /* of late timers that fire before clients are served */
     USBIP_SERVER_ADDRESS_SIZE = 80,

@@ -70,6 +70,10 @@ expect 2 "usbip-emulator: --listen needs a value$help" good.lua --listen
 for seed in x -1 1x 18446744073709551616 ''; do
     expect 2 "usbip-emulator: --seed $seed: not a number from 0 to 2^64 - 1$help" --seed "$seed" good.lua
 done
+for copies in 0 -1 x 1x 4097 ''; do
+    expect 2 "usbip-emulator: --copies $copies: not a number from 1 to 4096$help" \
+        --copies "$copies" good.lua
+done
 
 # Scripts that are not good.
 expect 1 'usbip-emulator: cannot open missing.lua: No such file or directory' good.lua missing.lua
@@ -109,6 +113,17 @@ expect 1 "usbip-emulator: cannot listen on 127.0.0.1:$port: address already in u
     --listen "127.0.0.1:$port" good.lua
 stop TERM
 exec 4>&-
+
+# Copies, in the order of the command line; devices beyond the limit.
+echo "device { type = 'ftdi', product = 'B' }" >other.lua
+start --listen 127.0.0.1:0 --copies 2 good.lua other.lua
+[[ $lines == '1-1  1209:1234  "A"  cdc_acm  good.lua
+1-2  1209:1234  "A"  cdc_acm  good.lua
+1-3  0403:6001  "B"  ftdi  other.lua
+1-4  0403:6001  "B"  ftdi  other.lua'$'\n'* ]] || fail "said: $lines"
+stop TERM
+expect 1 'usbip-emulator: other.lua: no room for it; at most 4096 devices are possible' \
+    --copies 4096 good.lua other.lua
 
 # What a script says cannot talk to the terminal.
 echo "device { type = 'cdc_acm', product = 'a\\27[31mb\\nc' }" >terminal.lua
