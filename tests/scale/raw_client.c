@@ -117,18 +117,41 @@ size_t raw_set_configuration(uint8_t *at, unsigned devnum, uint32_t seqnum)
     return raw_submit(at, devnum, seqnum, 0, USBIP_DIR_OUT, 0, setup);
 }
 
-bool raw_attach(int fd, unsigned devnum)
+/* The socket, -1 after an error, or -2 when the device is refused. */
+static int try_to_import(const char *address, unsigned devnum)
 {
-    uint8_t request[USBIP_IMPORT_REQUEST_SIZE], header[USBIP_HEADER_SIZE];
-    uint8_t import[USBIP_IMPORT_REPLY_SIZE];
+    uint8_t request[USBIP_IMPORT_REQUEST_SIZE], reply[USBIP_IMPORT_REPLY_SIZE];
+    int fd = raw_connect(address);
+    if (fd < 0)
+        return -1;
     raw_import_request(request, devnum);
+    bool well = wait_for(fd, POLLOUT) && raw_send(fd, request, sizeof request) &&
+                raw_receive(fd, reply, USBIP_OP_COMMON_SIZE);
+    bool refused = well && usbip_load_be32(reply + 4) != 0;
+    if (well && !refused)
+        well = raw_receive(fd, reply + USBIP_OP_COMMON_SIZE, sizeof reply - USBIP_OP_COMMON_SIZE);
+    if (well && !refused)
+        return fd;
+    close(fd);
+    return refused ? -2 : -1;
+}
+
+int raw_attach(const char *address, unsigned devnum)
+{
+    uint8_t header[USBIP_HEADER_SIZE];
+    uint64_t until_us = now_us() + TIMEOUT_MS * UINT64_C(1000);
+    int fd = try_to_import(address, devnum);
+    for (; fd == -2 && now_us() < until_us; fd = try_to_import(address, devnum))
+        poll(NULL, 0, 1);
+    if (fd < 0) {
+        fprintf(stderr, "1-%u cannot be imported\n", devnum);
+        return -1;
+    }
     raw_set_configuration(header, devnum, 1);
-    if (!wait_for(fd, POLLOUT) || !raw_send(fd, request, sizeof request) ||
-        !raw_receive(fd, import, sizeof import) || !raw_send(fd, header, sizeof header) ||
-        !raw_receive(fd, header, sizeof header))
-        return false;
-    if (usbip_load_be32(import + 4) == 0 && usbip_load_be32(header + 20) == 0)
-        return true;
-    fprintf(stderr, "1-%u is not there, or cannot be configured\n", devnum);
-    return false;
+    if (raw_send(fd, header, sizeof header) && raw_receive(fd, header, sizeof header) &&
+        usbip_load_be32(header + 20) == 0)
+        return fd;
+    fprintf(stderr, "1-%u cannot be configured\n", devnum);
+    close(fd);
+    return -1;
 }

@@ -20,8 +20,11 @@ int raw_connect(const char *address);
 /* Exchange with the server, waiting. False, with the reason on standard error, when it fails. */
 bool raw_send(int fd, const void *data, size_t size);
 bool raw_receive(int fd, void *data, size_t size);
-/* Imports "1-<devnum>" and sets its configuration. */
-bool raw_attach(int fd, unsigned devnum);
+/*
+ * Connects, imports "1-<devnum>", again as long as somebody else has it, and sets its configuration.
+ * Returns the socket, or -1 with the reason on standard error.
+ */
+int raw_attach(const char *address, unsigned devnum);
 
 /* Header of a CMD_SUBMIT to the device. setup: NULL, or 8 bytes. Returns its size. */
 size_t raw_submit(uint8_t *at, unsigned devnum, uint32_t seqnum, uint32_t ep,
