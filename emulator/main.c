@@ -96,6 +96,8 @@ static bool parse_seed(const char *text, uint64_t *seed)
     return errno == 0 && *text >= '0' && *text <= '9' && *end == '\0';
 }
 
+_Static_assert(USBIP_MAX_DEVICES == 4096, "as the message about --copies says");
+
 static bool parse_copies(const char *text, unsigned *copies)
 {
     char *end;

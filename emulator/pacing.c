@@ -17,20 +17,28 @@ static uint64_t now_us(const struct usbip_pacing *pacing)
 
 /* ---- To the host ---- */
 
+static void notice_arrivals(struct usbip_pacing *pacing)
+{
+    size_t waiting = pacing->serial->fifo.size - pacing->arrived;
+    size_t count = usbip_line_count(&pacing->in, waiting, now_us(pacing));
+    usbip_line_pass(&pacing->in, count);
+    pacing->arrived += count;
+    pacing->fresh += count;
+}
+
 void usbip_pacing_put(struct usbip_pacing *pacing)
 {
-    usbip_pacing_receive(pacing);
+    notice_arrivals(pacing);
     if (pacing->arrived == pacing->serial->fifo.size)
         usbip_line_start(&pacing->in, now_us(pacing));
 }
 
 size_t usbip_pacing_receive(struct usbip_pacing *pacing)
 {
-    size_t waiting = pacing->serial->fifo.size - pacing->arrived;
-    size_t count = usbip_line_count(&pacing->in, waiting, now_us(pacing));
-    usbip_line_pass(&pacing->in, count);
-    pacing->arrived += count;
-    return count;
+    notice_arrivals(pacing);
+    size_t fresh = pacing->fresh;
+    pacing->fresh = 0;
+    return fresh;
 }
 
 /* ---- From the host ---- */
@@ -155,7 +163,7 @@ void usbip_pacing_free(struct usbip_pacing *pacing)
 void usbip_pacing_reset(struct usbip_pacing *pacing)
 {
     usbip_timer_cancel(scheduler_of(pacing), &pacing->out_timer);
-    pacing->arrived = 0;
+    pacing->arrived = pacing->fresh = 0;
     pacing->buffered = 0;
     pacing->next_piece_us = 0;
     pacing->in.rate = pacing->out.rate = 0; /* idle lines */
@@ -165,7 +173,7 @@ void usbip_pacing_reset(struct usbip_pacing *pacing)
 void usbip_pacing_change_coding(struct usbip_pacing *pacing)
 {
     /* What has passed did so at the old rate. */
-    usbip_pacing_receive(pacing);
+    notice_arrivals(pacing);
     usbip_pacing_take_output(pacing);
     set_coding(pacing);
     usbip_pacing_take_output(pacing);

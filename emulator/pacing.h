@@ -29,6 +29,7 @@ struct usbip_pacing {
 
     struct usbip_line in;
     size_t arrived; /* bytes at the front of the FIFO */
+    size_t fresh;   /* the last of them, of which usbip_pacing_receive() has not told */
 
     struct usbip_line out;
     uint8_t buffer[USBIP_LINE_BUFFER_SIZE];
@@ -48,7 +49,7 @@ void usbip_pacing_change_coding(struct usbip_pacing *pacing);
 
 /* Bytes are put into the FIFO next. */
 void usbip_pacing_put(struct usbip_pacing *pacing);
-/* Notices what has arrived by now. Returns how many bytes. */
+/* Notices what has arrived by now. Returns how many bytes did since it was called last. */
 size_t usbip_pacing_receive(struct usbip_pacing *pacing);
 
 /* Gives the behaviour what has come, takes what fits of the OUT transfers that wait. */

@@ -267,6 +267,7 @@ int main(int argc, char **argv)
                 MAX_RUNS);
         return 2;
     }
+    setvbuf(stdout, NULL, _IOLBF, 0);
     char option[] = "--copies", copies[] = "2";
     char *arguments[] = {option, copies, argv[2]};
     if (!emulator_start(&emulator, argv[1], "127.0.0.1:0", arguments, 3))

@@ -479,6 +479,15 @@ static void test_ftdi_event_character(void)
     CU_ASSERT_TRUE(got_in(&client, 2, 0, EMPTY "63640a"));
     to_us(passed_us(6) + 16 * MS);
     CU_ASSERT_TRUE(got_in(&client, 3, 0, EMPTY "65"));
+    submit_unlink(&client, 5, 4);
+    CU_ASSERT_TRUE(got_unlinked(&client, 5, -104));
+    /* It arrives while nobody asks, and the far end writes on. */
+    uint64_t now_us = fixture.scheduler.now_us;
+    usbip_device_write(device->device, (const uint8_t *)"f\n", 2);
+    to_us(now_us + passed_us(2));
+    usbip_device_write(device->device, (const uint8_t *)"g", 1);
+    submit_in(&client, 6, IN, 512, NULL);
+    CU_ASSERT_TRUE(got_in(&client, 6, 0, EMPTY "660a"));
     end();
 }
 
