@@ -22,8 +22,9 @@ struct connection {
     struct connection *next_resting;
     uint64_t rest_until_us;
     uint64_t slice_began_us;
-    bool writing; /* the last output that was taken is still on its way */
-    bool ended;   /* nothing more will come from the client */
+    uint64_t heavy_until_us; /* has had more than a slice to say not long ago */
+    bool writing;            /* the last output that was taken is still on its way */
+    bool ended;              /* nothing more will come from the client */
     bool closing;
     uv_write_t write;
     char peer[USBIP_SERVER_ADDRESS_SIZE];
@@ -40,8 +41,8 @@ struct usbip_server {
     struct connection *connections;
     struct connection *dirty;
     struct connection *resting;
-    /* Who was the last to say something without flooding, and when; when the last one but it did.
-     */
+    unsigned resting_count;
+    /* Which light client was the last to say something, and when; when another one did before. */
     const struct connection *active;
     uint64_t active_us, other_active_us;
 
@@ -161,8 +162,10 @@ static void remove_resting(struct connection *connection)
     struct connection **at = &connection->server->resting;
     while (*at && *at != connection)
         at = &(*at)->next_resting;
-    if (*at)
+    if (*at) {
         *at = connection->next_resting;
+        connection->server->resting_count--;
+    }
     connection->resting = false;
 }
 
@@ -195,14 +198,19 @@ static void lose(struct connection *connection, int status)
     close_connection(connection);
 }
 
-/* ---- Floods ---- */
+/*
+ * ---- Floods ----
+ *
+ * A client that has had more than a slice to say at once is heavy for a while; others are light.
+ * Heavy ones are equals. Beside light ones they rest.
+ */
 
 static bool is_alone(const struct connection *connection)
 {
     return !connection->next && !connection->previous;
 }
 
-/* Until when another client counts as active that does not flood. */
+/* Until when another client counts as active that is light. */
 static uint64_t others_active_until_us(const struct connection *connection)
 {
     const struct usbip_server *server = connection->server;
@@ -210,9 +218,11 @@ static uint64_t others_active_until_us(const struct connection *connection)
     return us > 0 ? us + USBIP_SERVER_ACTIVE_US : 0;
 }
 
-static void note_activity(const struct connection *connection)
+static void note_light_activity(const struct connection *connection)
 {
     struct usbip_server *server = connection->server;
+    if (connection->slice_began_us < connection->heavy_until_us)
+        return;
     if (server->active != connection) {
         server->active = connection;
         server->other_active_us = server->active_us;
@@ -220,9 +230,10 @@ static void note_activity(const struct connection *connection)
     server->active_us = connection->slice_began_us;
 }
 
+/* All that rest share what is left for them. */
 static void rest_longer(struct connection *connection, uint64_t work_us)
 {
-    uint64_t rest_us = USBIP_SERVER_REST * work_us;
+    uint64_t rest_us = USBIP_SERVER_REST * work_us * connection->server->resting_count;
     if (rest_us > USBIP_SERVER_MAX_REST_US)
         rest_us = USBIP_SERVER_MAX_REST_US;
     connection->rest_until_us += rest_us;
@@ -233,16 +244,18 @@ static void end_slice(struct connection *connection)
 {
     struct usbip_server *server = connection->server;
     uint64_t now_us = real_now_us(server);
+    connection->heavy_until_us = now_us + USBIP_SERVER_HEAVY_US;
     uv_read_stop((uv_stream_t *)&connection->socket);
     connection->reading = false;
     make_dirty(connection);
     if (connection->resting || others_active_until_us(connection) <= now_us)
         return;
     connection->resting = true;
-    connection->rest_until_us = now_us;
-    rest_longer(connection, now_us - connection->slice_began_us);
     connection->next_resting = server->resting;
     server->resting = connection;
+    server->resting_count++;
+    connection->rest_until_us = now_us;
+    rest_longer(connection, now_us - connection->slice_began_us);
 }
 
 /* ---- Reading and writing ---- */
@@ -275,7 +288,7 @@ static void on_read(uv_stream_t *stream, ssize_t size, const uv_buf_t *buffer)
             end_slice(connection);
             return;
         }
-        note_activity(connection);
+        note_light_activity(connection);
         if (!usbip_device_session_wants_input(connection->session)) {
             uv_read_stop(stream);
             connection->reading = false;

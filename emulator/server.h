@@ -18,11 +18,13 @@ struct uv_loop_s;
 enum {
     USBIP_SERVER_READ_SIZE = 256 << 10, /* bytes that are read at once */
     /*
-     * A client floods when more than a slice of its requests waits to be read. While others are
-     * active, which do not flood, it is read a slice at a time, and rests after each for so many
-     * times as long as that took, but never for long.
+     * A client is heavy while, and for a time after, more than a slice of its requests has waited
+     * to be read. While others are active that are not, it is read a slice at a time, and rests
+     * after each for so many times as long as that took, longer when more of them rest, but never
+     * for long.
      */
     USBIP_SERVER_SLICE_SIZE = 64 << 10,
+    USBIP_SERVER_HEAVY_US = 100000,
     USBIP_SERVER_REST = 20,
     USBIP_SERVER_MAX_REST_US = 250000,
     USBIP_SERVER_ACTIVE_US = 2000,     /* after its last request a client counts as active */

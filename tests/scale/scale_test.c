@@ -213,6 +213,73 @@ static void test_fairness(void)
     free(clients);
 }
 
+/* ---- Clients that all want much ---- */
+
+enum {
+    HEAVY_CLIENTS = 4,
+    HEAVY_DEPTH = 16,
+    HEAVY_PAYLOAD = 16 << 10,
+    HEAVY_REQUEST = 2 * USBIP_HEADER_SIZE + HEAVY_PAYLOAD,
+    HEAVY_REPLY = 2 * USBIP_HEADER_SIZE + HEAVY_PAYLOAD,
+    HEAVY_ECHOES = 2000, /* of the first one to have so many */
+    MAX_HEAVY_RATIO = 4, /* between them */
+};
+
+struct heavy_client {
+    int fd;
+    unsigned devnum;
+    uint8_t request[HEAVY_REQUEST]; /* seqnums do not matter to whoever only counts */
+    uint64_t sent, got;             /* bytes */
+};
+
+static void go_on_with_echoes(struct heavy_client *client)
+{
+    static uint8_t replies[HEAVY_REPLY];
+    ssize_t size;
+    while ((size = recv(client->fd, replies, sizeof replies, 0)) > 0)
+        client->got += (uint64_t)size;
+    REQUIRE(size < 0 && errno == EAGAIN);
+    while (client->sent < (client->got / HEAVY_REPLY + HEAVY_DEPTH) * HEAVY_REQUEST) {
+        size_t at = client->sent % HEAVY_REQUEST;
+        size = send(client->fd, client->request + at, HEAVY_REQUEST - at, MSG_NOSIGNAL);
+        if (size < 0)
+            break;
+        client->sent += (uint64_t)size;
+    }
+}
+
+/* They get the same, although more of their requests waits than of anybody who asks for little. */
+static void test_heavy_clients(void)
+{
+    static struct heavy_client heavy[HEAVY_CLIENTS];
+    struct pollfd poll_fds[HEAVY_CLIENTS];
+    uint64_t most = 0, least = UINT64_MAX;
+    for (unsigned i = 0; i < HEAVY_CLIENTS; i++) {
+        heavy[i].devnum = i + 1;
+        heavy[i].fd = raw_attach(emulator.address, i + 1);
+        REQUIRE(heavy[i].fd >= 0);
+        size_t size = raw_submit(heavy[i].request, i + 1, 1, RAW_IN_ENDPOINT, USBIP_DIR_IN,
+                                 HEAVY_PAYLOAD, NULL);
+        raw_submit(heavy[i].request + size, i + 1, 2, RAW_OUT_ENDPOINT, USBIP_DIR_OUT,
+                   HEAVY_PAYLOAD, NULL);
+    }
+    while (most < HEAVY_ECHOES) {
+        for (unsigned i = 0; i < HEAVY_CLIENTS; i++) {
+            go_on_with_echoes(&heavy[i]);
+            poll_fds[i] = (struct pollfd){.fd = heavy[i].fd, .events = POLLIN};
+            most = heavy[i].got / HEAVY_REPLY > most ? heavy[i].got / HEAVY_REPLY : most;
+        }
+        REQUIRE(poll(poll_fds, HEAVY_CLIENTS, TIMEOUT_MS) > 0);
+    }
+    for (unsigned i = 0; i < HEAVY_CLIENTS; i++) {
+        least = heavy[i].got / HEAVY_REPLY < least ? heavy[i].got / HEAVY_REPLY : least;
+        close(heavy[i].fd);
+    }
+    printf("%d heavy clients: %llu to %llu echoes of %d KiB\n", HEAVY_CLIENTS,
+           (unsigned long long)least, (unsigned long long)most, HEAVY_PAYLOAD >> 10);
+    CU_ASSERT(least >= most / MAX_HEAVY_RATIO);
+}
+
 /* ---- Connections without end ---- */
 
 /* What the n-th connection does before it is closed. */
@@ -334,8 +401,11 @@ static bool read_count(const char *text, unsigned *count)
 int main(int argc, char **argv)
 {
     CU_TestInfo tests[] = {
-        {"start", test_start}, {"fairness", test_fairness},
-        {"stop", stop},        {"connections", test_connections},
+        {"start", test_start},
+        {"fairness", test_fairness},
+        {"heavy clients", test_heavy_clients},
+        {"stop", stop},
+        {"connections", test_connections},
         CU_TEST_INFO_NULL,
     };
     unsigned *counts[] = {&device_count, &client_count, &connection_count};
