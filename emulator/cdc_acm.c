@@ -31,6 +31,9 @@ struct cdc_acm {
     unsigned events; /* of USBIP_MODEM_…, to be told once */
     uint8_t notification[CDC_SERIAL_STATE_SIZE];
     size_t notification_left; /* bytes of it that did not fit the URB before */
+    /* With pacing: */
+    struct usbip_timer in_timer;
+    uint64_t next_short_us; /* when a transfer ends short, although more bytes are on their way */
 };
 
 static struct cdc_acm *cdc_acm_of(struct usbip_function *function)
@@ -127,6 +130,8 @@ static void reset(struct usbip_function *function)
 {
     struct cdc_acm *acm = cdc_acm_of(function);
     usbip_serial_reset(&acm->serial);
+    usbip_timer_cancel(usbip_device_scheduler(function->device), &acm->in_timer);
+    acm->next_short_us = 0;
     acm->notification_left = 0;
     acm->events = 0;
     acm->notify = acm->serial.modem != 0;
@@ -137,6 +142,9 @@ static void purge(struct usbip_function *function)
     usbip_serial_purge(&cdc_acm_of(function)->serial);
 }
 
+static void send_fifo(struct cdc_acm *acm);
+static void bytes_arrived(struct usbip_timer *timer);
+
 static struct usbip_function *create(struct usbip_device *device,
                                      const struct usbip_function_options *options,
                                      char error_text[256])
@@ -144,7 +152,6 @@ static struct usbip_function *create(struct usbip_device *device,
     const struct usbip_configuration *configuration = usbip_device_configuration(device);
     const struct usbip_endpoint_descriptor *in = NULL, *out = NULL, *interrupt = NULL;
     uint8_t control_interface = 0;
-    (void)options;
     for (unsigned i = 0; i < configuration->altsetting_count; i++) {
         const struct usbip_altsetting *setting = &configuration->altsettings[i];
         if (setting->descriptor.bInterfaceClass == USB_CLASS_COMM && !interrupt) {
@@ -172,17 +179,34 @@ static struct usbip_function *create(struct usbip_device *device,
     acm->in_endpoint = in->bEndpointAddress;
     acm->interrupt_endpoint = interrupt ? interrupt->bEndpointAddress : 0;
     acm->control_interface = control_interface;
+    acm->in_timer.fired = bytes_arrived;
+    acm->in_timer.user = acm;
+    if (options->paced && usbip_serial_pace(&acm->serial) < 0) {
+        snprintf(error_text, 256, "out of memory");
+        free(acm);
+        return NULL;
+    }
     usbip_serial_reset(&acm->serial);
     return &acm->function;
 }
 
 static void destroy(struct usbip_function *function)
 {
-    usbip_fifo_clear(&cdc_acm_of(function)->serial.fifo);
-    free(function);
+    struct cdc_acm *acm = cdc_acm_of(function);
+    usbip_timer_cancel(usbip_device_scheduler(function->device), &acm->in_timer);
+    usbip_serial_free(&acm->serial);
+    free(acm);
 }
 
 /* ---- Requests ---- */
+
+static bool set_coding(struct cdc_acm *acm, const struct usbip_line_coding *coding)
+{
+    bool well = usbip_serial_set_coding(&acm->serial, coding);
+    if (acm->serial.pacing)
+        send_fifo(acm);
+    return well;
+}
 
 /* A class request to our interface without data for the host. False: to be stalled. */
 static bool set(struct cdc_acm *acm, const struct usbip_urb *urb)
@@ -194,7 +218,7 @@ static bool set(struct cdc_acm *acm, const struct usbip_urb *urb)
         if (urb->length != CDC_LINE_CODING_SIZE)
             return false;
         usbip_cdc_decode_line_coding(urb->data, &coding);
-        return usbip_serial_set_coding(&acm->serial, &coding);
+        return set_coding(acm, &coding);
     case CDC_SET_CONTROL_LINE_STATE:
         return usbip_serial_set_lines(&acm->serial, wValue & (USBIP_LINE_DTR | USBIP_LINE_RTS));
     case CDC_SEND_BREAK:
@@ -225,22 +249,66 @@ static void control(struct usbip_function *function, struct usbip_urb *urb)
 
 /* ---- Data and notifications ---- */
 
+/*
+ * With pacing: whether a transfer ends with the bytes that are there. A short one does when nothing
+ * is on its way, or a frame after the one before.
+ */
+static bool is_ready(const struct cdc_acm *acm, const struct usbip_urb *urb)
+{
+    const struct usbip_serial *serial = &acm->serial;
+    size_t arrived = usbip_serial_arrived(serial);
+    return arrived >= urb->length || arrived == serial->fifo.size ||
+           usbip_device_scheduler(serial->device)->now_us >= acm->next_short_us;
+}
+
+/* With pacing: wakes us when the next transfer is ready. */
+static void wait_for_bytes(struct cdc_acm *acm)
+{
+    const struct usbip_serial *serial = &acm->serial;
+    struct usbip_scheduler *scheduler = usbip_device_scheduler(serial->device);
+    const struct usbip_urb *urb = usbip_device_next_urb(serial->device, acm->in_endpoint);
+    if (!urb || serial->fifo.size == 0) {
+        usbip_timer_cancel(scheduler, &acm->in_timer);
+        return;
+    }
+    size_t full = urb->length < serial->fifo.size ? urb->length : serial->fifo.size;
+    uint64_t full_us = usbip_serial_arrival_us(serial, full > 0 ? full : 1);
+    uint64_t short_us = usbip_serial_arrival_us(serial, 1);
+    if (short_us < acm->next_short_us)
+        short_us = acm->next_short_us;
+    usbip_timer_arm(scheduler, &acm->in_timer, short_us < full_us ? short_us : full_us);
+}
+
 /* As many IN transfers as there are bytes; a transfer ends with the bytes that are there. */
 static void send_fifo(struct cdc_acm *acm)
 {
+    struct usbip_serial *serial = &acm->serial;
     struct usbip_urb *urb;
-    while (acm->serial.fifo.size > 0 &&
-           (urb = usbip_device_next_urb(acm->function.device, acm->in_endpoint)) != NULL) {
-        struct usbip_in_fit fit = usbip_urb_fit(urb, acm->serial.fifo.size);
+    usbip_serial_receive(serial);
+    while (usbip_serial_arrived(serial) > 0 &&
+           (urb = usbip_device_next_urb(serial->device, acm->in_endpoint)) != NULL) {
+        if (serial->pacing && !is_ready(acm, urb))
+            break;
+        struct usbip_in_fit fit = usbip_urb_fit(urb, usbip_serial_arrived(serial));
         uint8_t *room = usbip_urb_reserve(urb, fit.delivered);
         if (!room) {
             usbip_urb_complete(urb, -USBIP_ENOMEM, 0);
             return;
         }
-        usbip_fifo_get(&acm->serial.fifo, room, fit.delivered);
-        usbip_fifo_drop(&acm->serial.fifo, fit.taken - fit.delivered);
+        usbip_serial_get(serial, room, fit.delivered);
+        usbip_serial_drop(serial, fit.taken - fit.delivered);
+        acm->next_short_us = usbip_device_scheduler(serial->device)->now_us + USBIP_LINE_FRAME_US;
         usbip_urb_complete(urb, fit.status, fit.delivered);
     }
+    if (serial->pacing)
+        wait_for_bytes(acm);
+}
+
+static void bytes_arrived(struct usbip_timer *timer)
+{
+    struct cdc_acm *acm = timer->user;
+    send_fifo(acm);
+    usbip_serial_drained(&acm->serial);
 }
 
 static void send_notification(struct cdc_acm *acm)
@@ -285,6 +353,11 @@ static size_t write_bytes(struct usbip_function *function, const uint8_t *data, 
     struct cdc_acm *acm = cdc_acm_of(function);
     size_t sent = 0;
     struct usbip_urb *urb;
+    if (acm->serial.pacing) {
+        sent = usbip_serial_put(&acm->serial, data, size);
+        send_fifo(acm);
+        return sent;
+    }
     /* Straight into the URBs that wait: the FIFO is for what is left. */
     while (sent < size && acm->serial.fifo.size == 0 &&
            (urb = usbip_device_next_urb(function->device, acm->in_endpoint)) != NULL) {

@@ -54,6 +54,9 @@ static void retire(struct usbip_device *device, struct usbip_urb *urb)
         device->owned_bytes -= urb->length;
         free(urb->owned);
     }
+    if (device->waiting < USBIP_SESSION_MAX_URBS / 2 &&
+        device->owned_bytes < USBIP_SESSION_MAX_PENDING_OUT / 2)
+        device->told_full = false;
     urb->next = device->free_urbs;
     device->free_urbs = urb;
 }
@@ -113,9 +116,13 @@ static void keep_data(struct usbip_device *device, struct usbip_urb *urb)
     if (device->owned_bytes + urb->length <= USBIP_SESSION_MAX_PENDING_OUT)
         copy = malloc(urb->length);
     if (!copy) {
-        usbip_log(device->log, USBIP_LOG_ERROR,
-                  "%s: %zu bytes of OUT transfers wait already (limit %d): URB %u ends with ENOMEM",
-                  device->name, device->owned_bytes, USBIP_SESSION_MAX_PENDING_OUT, urb->seqnum);
+        if (!device->told_full)
+            usbip_log(device->log, USBIP_LOG_ERROR,
+                      "%s: %zu bytes of OUT transfers wait already (limit %d): URB %u, and others "
+                      "until there is room, end with ENOMEM",
+                      device->name, device->owned_bytes, USBIP_SESSION_MAX_PENDING_OUT,
+                      urb->seqnum);
+        device->told_full = true;
         usbip_urb_complete(urb, -USBIP_ENOMEM, urb->consumed);
         return;
     }
@@ -219,9 +226,12 @@ void usbip_device_submit(struct usbip_device *device, const struct usbip_header 
     if (device->waiting < USBIP_SESSION_MAX_URBS)
         urb = take_urb(device);
     if (!urb) {
-        usbip_log(device->log, USBIP_LOG_ERROR,
-                  "%s: %u URBs wait already (limit %d): URB %u ends with ENOMEM", device->name,
-                  device->waiting, USBIP_SESSION_MAX_URBS, header->seqnum);
+        if (!device->told_full)
+            usbip_log(device->log, USBIP_LOG_ERROR,
+                      "%s: %u URBs wait already (limit %d): URB %u, and others until there is "
+                      "room, end with ENOMEM",
+                      device->name, device->waiting, USBIP_SESSION_MAX_URBS, header->seqnum);
+        device->told_full = true;
         refuse(device, header, -USBIP_ENOMEM);
         return;
     }

@@ -57,6 +57,7 @@ struct usbip_device {
     struct usbip_urb *free_urbs;
     unsigned waiting;           /* URBs on all endpoints */
     size_t owned_bytes;         /* of OUT URBs that wait */
+    bool told_full;             /* that more URBs are refused; once, not for each */
     struct usbip_urb *arriving; /* its data is still the caller's */
     struct usbip_urb *control;  /* the request that endpoint 0 works on */
     bool running_control;

@@ -78,6 +78,14 @@ void usbip_fifo_drop(struct usbip_fifo *fifo, size_t size)
         usbip_fifo_clear(fifo);
 }
 
+size_t usbip_fifo_find(const struct usbip_fifo *fifo, size_t first, size_t count, uint8_t byte)
+{
+    size_t at = first;
+    while (at < first + count && fifo->data[(fifo->first + at) & (fifo->capacity - 1)] != byte)
+        at++;
+    return at;
+}
+
 size_t usbip_fifo_room(const struct usbip_fifo *fifo)
 {
     return USBIP_FIFO_SIZE - fifo->size;

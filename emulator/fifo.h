@@ -19,6 +19,11 @@ size_t usbip_fifo_put(struct usbip_fifo *fifo, const uint8_t *data, size_t size)
 size_t usbip_fifo_get(struct usbip_fifo *fifo, uint8_t *data, size_t size);
 /* Drops at most size bytes from the front. */
 void usbip_fifo_drop(struct usbip_fifo *fifo, size_t size);
+/*
+ * Where a byte is among the `count` that begin at offset `first`, counted from the front. Returns
+ * first + count when it is not there.
+ */
+size_t usbip_fifo_find(const struct usbip_fifo *fifo, size_t first, size_t count, uint8_t byte);
 size_t usbip_fifo_room(const struct usbip_fifo *fifo);
 void usbip_fifo_clear(struct usbip_fifo *fifo);
 

@@ -98,7 +98,9 @@ static size_t data_capacity(uint32_t length)
 
 static void send_transfer(struct ftdi *ftdi, struct usbip_urb *urb)
 {
-    size_t data = min_size(ftdi->serial.fifo.size, data_capacity(urb->length));
+    size_t arrived = usbip_serial_arrived(&ftdi->serial);
+    size_t data = min_size(arrived, data_capacity(urb->length));
+    bool empty = usbip_serial_output_is_empty(&ftdi->serial);
     size_t full_packets = data / PACKET_DATA_SIZE;
     /* The packet that ends the transfer is short: the rest of the data, maybe none. */
     size_t size = full_packets * PACKET_SIZE;
@@ -114,15 +116,63 @@ static void send_transfer(struct ftdi *ftdi, struct usbip_urb *urb)
         bool last = at + PACKET_SIZE >= size;
         unsigned modem = ftdi->serial.modem | (last && all ? ftdi->events : 0);
         size_t packet = min_size(size - at, PACKET_SIZE);
-        usbip_ftdi_encode_status(room + at, modem, true);
-        usbip_fifo_get(&ftdi->serial.fifo, room + at + FTDI_STATUS_SIZE, packet - FTDI_STATUS_SIZE);
+        usbip_ftdi_encode_status(room + at, modem, empty);
+        usbip_serial_get(&ftdi->serial, room + at + FTDI_STATUS_SIZE, packet - FTDI_STATUS_SIZE);
     }
-    if (all) {
+    if (all)
         ftdi->events = 0;
+    if (data == arrived)
         ftdi->flush = false;
-    }
     ftdi->last_sent_us = usbip_device_scheduler(ftdi->function.device)->now_us;
     usbip_urb_complete(urb, 0, (uint32_t)size);
+}
+
+static bool is_event_char_enabled(const struct ftdi *ftdi)
+{
+    return ftdi->event_char & EVENT_CHAR_ENABLED;
+}
+
+/*
+ * With pacing: what has arrived may have to be sent at once. Without it that is known when it is
+ * written.
+ */
+static void receive(struct ftdi *ftdi)
+{
+    const struct usbip_fifo *fifo = &ftdi->serial.fifo;
+    size_t count = usbip_serial_receive(&ftdi->serial);
+    size_t arrived = usbip_serial_arrived(&ftdi->serial);
+    if (count == 0)
+        return;
+    bool event_char =
+        is_event_char_enabled(ftdi) &&
+        usbip_fifo_find(fifo, arrived - count, count, (uint8_t)ftdi->event_char) < arrived;
+    if (event_char || (ftdi->events && arrived == fifo->size))
+        ftdi->flush = true;
+}
+
+/*
+ * With pacing: when a byte arrives with which a transfer of this capacity does not wait for the
+ * latency timer.
+ */
+static uint64_t next_arrival_us(const struct ftdi *ftdi, size_t capacity)
+{
+    const struct usbip_fifo *fifo = &ftdi->serial.fifo;
+    size_t arrived = usbip_serial_arrived(&ftdi->serial), end = min_size(fifo->size, capacity);
+    if (end <= arrived)
+        return USBIP_NEVER;
+    size_t at = end;
+    if (is_event_char_enabled(ftdi))
+        at = usbip_fifo_find(fifo, arrived, end - arrived, (uint8_t)ftdi->event_char);
+    if (at < end)
+        return usbip_serial_arrival_us(&ftdi->serial, at + 1);
+    return end == capacity || ftdi->events ? usbip_serial_arrival_us(&ftdi->serial, end)
+                                           : USBIP_NEVER;
+}
+
+/* The period begins anew with each transfer, and may have got another length. */
+static uint64_t latency_due_us(const struct ftdi *ftdi)
+{
+    return ftdi->last_sent_us + (uint64_t)ftdi->latency_ms * US_PER_MS;
 }
 
 /* Sends what the chip would send now, and arms the latency timer for the rest. */
@@ -130,15 +180,20 @@ static void pump(struct ftdi *ftdi)
 {
     struct usbip_scheduler *scheduler = usbip_device_scheduler(ftdi->function.device);
     struct usbip_urb *urb;
+    receive(ftdi);
     while ((urb = usbip_device_next_urb(ftdi->function.device, ftdi->in_endpoint)) != NULL) {
         size_t capacity = data_capacity(urb->length);
-        bool fills = capacity > 0 && ftdi->serial.fifo.size >= capacity;
+        bool fills = capacity > 0 && usbip_serial_arrived(&ftdi->serial) >= capacity;
         if (!fills && !ftdi->flush)
             break;
         send_transfer(ftdi, urb);
     }
-    /* The period begins anew with each transfer, and may have got another length. */
-    uint64_t due_us = ftdi->last_sent_us + (uint64_t)ftdi->latency_ms * US_PER_MS;
+    uint64_t due_us = latency_due_us(ftdi);
+    if (urb && ftdi->serial.pacing) {
+        uint64_t arrival_us = next_arrival_us(ftdi, data_capacity(urb->length));
+        if (arrival_us < due_us)
+            due_us = arrival_us;
+    }
     if (due_us < scheduler->now_us)
         due_us = scheduler->now_us; /* nobody has asked for longer than that */
     if (!urb)
@@ -152,7 +207,8 @@ static void latency_passed(struct usbip_timer *timer)
     struct ftdi *ftdi = timer->user;
     struct usbip_urb *urb = usbip_device_next_urb(ftdi->function.device, ftdi->in_endpoint);
     bool had_data = ftdi->serial.fifo.size > 0;
-    if (urb)
+    receive(ftdi);
+    if (urb && usbip_device_scheduler(ftdi->function.device)->now_us >= latency_due_us(ftdi))
         send_transfer(ftdi, urb);
     pump(ftdi);
     if (had_data)
@@ -180,8 +236,8 @@ static void out(struct usbip_function *function, uint8_t endpoint)
 static size_t write_bytes(struct usbip_function *function, const uint8_t *data, size_t size)
 {
     struct ftdi *ftdi = ftdi_of(function);
-    size_t taken = usbip_fifo_put(&ftdi->serial.fifo, data, size);
-    if (taken > 0 && (ftdi->event_char & EVENT_CHAR_ENABLED) &&
+    size_t taken = usbip_serial_put(&ftdi->serial, data, size);
+    if (taken > 0 && !ftdi->serial.pacing && is_event_char_enabled(ftdi) &&
         memchr(data, (int)(ftdi->event_char & 0xff), taken))
         ftdi->flush = true;
     pump(ftdi);
@@ -206,7 +262,7 @@ static void set_modem_state(struct usbip_function *function, unsigned modem)
     if (events & USBIP_MODEM_BREAK) {
         /* The chip receives a break as a NUL with the break bit. */
         const uint8_t nul = 0;
-        usbip_fifo_put(&ftdi->serial.fifo, &nul, 1);
+        usbip_serial_put(&ftdi->serial, &nul, 1);
     }
     pump(ftdi);
 }
@@ -216,6 +272,7 @@ static void set_modem_state(struct usbip_function *function, unsigned modem)
 static void reset_sio(struct ftdi *ftdi)
 {
     ftdi->event_char = DEFAULT_EVENT_CHAR;
+    usbip_serial_purge_output(&ftdi->serial);
     if (ftdi->serial.lines)
         usbip_serial_set_lines(&ftdi->serial, 0);
     usbip_serial_purge(&ftdi->serial);
@@ -230,7 +287,8 @@ static bool sio_reset(struct ftdi *ftdi, uint16_t wValue)
     case FTDI_SIO_RESET_PURGE_UART_TO_HOST:
         usbip_serial_purge(&ftdi->serial);
         return true;
-    case FTDI_SIO_RESET_PURGE_HOST_TO_UART: /* never holds anything back */
+    case FTDI_SIO_RESET_PURGE_HOST_TO_UART:
+        usbip_serial_purge_output(&ftdi->serial);
         return true;
     default:
         return false;
@@ -249,6 +307,14 @@ static bool modem_ctrl(struct ftdi *ftdi, uint16_t wValue)
     return usbip_serial_set_lines(&ftdi->serial, lines);
 }
 
+static bool set_coding(struct ftdi *ftdi, const struct usbip_line_coding *coding)
+{
+    bool well = usbip_serial_set_coding(&ftdi->serial, coding);
+    if (ftdi->serial.pacing)
+        pump(ftdi);
+    return well;
+}
+
 static bool same_format(const struct usbip_line_coding *a, const struct usbip_line_coding *b)
 {
     return a->bDataBits == b->bDataBits && a->bParityType == b->bParityType &&
@@ -265,7 +331,7 @@ static bool set_data(struct ftdi *ftdi, uint16_t wValue)
     bool break_changes = breaking != ftdi->breaking;
     ftdi->breaking = breaking;
     if (!break_changes || !same_format(&coding, &ftdi->serial.coding))
-        well = usbip_serial_set_coding(&ftdi->serial, &coding);
+        well = set_coding(ftdi, &coding);
     if (break_changes)
         well &=
             usbip_serial_send_break(&ftdi->serial, breaking ? USBIP_BREAK_START : USBIP_BREAK_STOP);
@@ -294,7 +360,7 @@ static bool set_baud_rate(struct ftdi *ftdi, uint16_t wValue, uint16_t wIndex)
 {
     struct usbip_line_coding coding = ftdi->serial.coding;
     coding.dwDTERate = asked_rate(wValue, wIndex & 1);
-    return coding.dwDTERate > 0 && usbip_serial_set_coding(&ftdi->serial, &coding);
+    return coding.dwDTERate > 0 && set_coding(ftdi, &coding);
 }
 
 static bool set_latency_timer(struct ftdi *ftdi, uint16_t wValue)
@@ -343,7 +409,8 @@ static void vendor_in(struct ftdi *ftdi, struct usbip_urb *urb)
     uint8_t bytes[2];
     switch (urb->setup.bRequest) {
     case FTDI_SIO_GET_MODEM_STATUS:
-        usbip_ftdi_encode_status(bytes, ftdi->serial.modem, true);
+        usbip_ftdi_encode_status(bytes, ftdi->serial.modem,
+                                 usbip_serial_output_is_empty(&ftdi->serial));
         usbip_urb_complete_with(urb, bytes, 2);
         break;
     case FTDI_SIO_GET_LATENCY_TIMER:
@@ -405,7 +472,6 @@ static struct usbip_function *create(struct usbip_device *device,
     const struct usbip_configuration *configuration = usbip_device_configuration(device);
     const struct usbip_altsetting *setting = usbip_find_altsetting(configuration, 0, 0);
     const struct usbip_endpoint_descriptor *in = NULL, *out = NULL;
-    (void)options;
     if (setting) {
         in = usbip_find_endpoint(configuration, setting, USB_ENDPOINT_XFER_BULK, USB_DIR_IN);
         out = usbip_find_endpoint(configuration, setting, USB_ENDPOINT_XFER_BULK, 0);
@@ -429,6 +495,11 @@ static struct usbip_function *create(struct usbip_device *device,
     ftdi->in_endpoint = in->bEndpointAddress;
     ftdi->latency_timer.fired = latency_passed;
     ftdi->latency_timer.user = ftdi;
+    if (options->paced && usbip_serial_pace(&ftdi->serial) < 0) {
+        snprintf(error_text, 256, "out of memory");
+        free(ftdi);
+        return NULL;
+    }
     usbip_ftdi_fill_eeprom(ftdi->eeprom, device);
     reset(&ftdi->function);
     return &ftdi->function;
@@ -438,7 +509,7 @@ static void destroy(struct usbip_function *function)
 {
     struct ftdi *ftdi = ftdi_of(function);
     usbip_timer_cancel(usbip_device_scheduler(function->device), &ftdi->latency_timer);
-    usbip_fifo_clear(&ftdi->serial.fifo);
+    usbip_serial_free(&ftdi->serial);
     free(ftdi);
 }
 

@@ -21,6 +21,7 @@ enum { USBIP_FIFO_SIZE = 1 << 20 }; /* bytes that wait for the host, per device 
 struct usbip_function_options {
     uint8_t out_endpoint, in_endpoint, interrupt_endpoint; /* bEndpointAddress */
     bool no_iad; /* CDC-ACM: a class-2 device without interface association */
+    bool paced;  /* serial chips: bytes take the time that the line coding says */
 };
 
 /* The state of a function; each kind extends it by making it its first member. */

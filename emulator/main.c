@@ -52,13 +52,14 @@ static void write_log(void *context, enum usbip_log_level level, const char *lin
 
 /* ---- Devices ---- */
 
-static bool add_device(struct emulator *emulator, const char *path)
+static bool add_device(struct emulator *emulator, const char *path, unsigned copy)
 {
     const struct usbip_script_options options = {
         .path = path,
         .seed = emulator->options.seed,
         .index = emulator->bus.count,
         .personality = emulator->options.personality,
+        .copy = copy,
         .unsafe = emulator->options.unsafe_scripts,
         .faults = &emulator->bus.faults,
     };
@@ -84,14 +85,17 @@ static bool add_device(struct emulator *emulator, const char *path)
 
 static bool add_devices(struct emulator *emulator, char **paths, int count)
 {
-    emulator->scripts = calloc((size_t)count, sizeof(struct usbip_script *));
+    unsigned copies = emulator->options.copies;
+    emulator->scripts = calloc((size_t)count * copies, sizeof(struct usbip_script *));
     if (!emulator->scripts) {
         fputs("usbip-emulator: out of memory\n", stderr);
         return false;
     }
     for (int i = 0; i < count; i++) {
-        if (!add_device(emulator, paths[i]))
-            return false;
+        for (unsigned copy = 1; copy <= copies; copy++) {
+            if (!add_device(emulator, paths[i], copy))
+                return false;
+        }
     }
     return true;
 }
@@ -146,7 +150,8 @@ static void print_devices(const struct emulator *emulator, char **paths)
         snprintf(product, sizeof product, "%s", usbip_device_product(device));
         usbip_blank_control_characters(product);
         printf("%s  %04x:%04x  \"%s\"  %s  %s\n", record.busid, record.idVendor, record.idProduct,
-               product, usbip_device_function(device)->type->name, paths[i]);
+               product, usbip_device_function(device)->type->name,
+               paths[i / emulator->options.copies]);
     }
 }
 
@@ -270,7 +275,7 @@ static int serve(struct emulator *emulator, char **paths)
 int main(int argc, char **argv)
 {
     /* Not on the stack: its options have room for many faults. */
-    static struct emulator emulator = {.options.listen = "127.0.0.1:3240"};
+    static struct emulator emulator = {.options = {.listen = "127.0.0.1:3240", .copies = 1}};
     if (argc > 1 && strcmp(argv[1], "ctl") == 0)
         return usbip_ctl(argc - 1, argv + 1);
     int status = usbip_emulator_parse_options(argc, argv, &emulator.options);

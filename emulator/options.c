@@ -21,6 +21,8 @@ static const char help[] =
     "  --listen HOST:PORT  where to accept clients (default 127.0.0.1:3240);\n"
     "                      port 0 takes a free one, [::1]:3240 is IPv6\n"
     "  --port-file FILE    write the port's number to FILE once clients are accepted\n"
+    "  --copies N          N devices of each DEVICE (default 1); serial numbers of copies get a\n"
+    "                      \"-2\", \"-3\" and so on at their end\n"
     "  --personality NAME  the server that is imitated where servers differ; a script may say\n"
     "                      another for its device. strict (default), linux, usbipd-win, jiegec\n"
     "                      or usbip-python; docs/personalities.md says what each does\n"
@@ -55,6 +57,18 @@ static bool parse_seed(const char *text, uint64_t *seed)
     errno = 0;
     *seed = strtoull(text, &end, 0);
     return errno == 0 && *text >= '0' && *text <= '9' && *end == '\0';
+}
+
+_Static_assert(USBIP_MAX_DEVICES == 4096, "as the message about --copies says");
+
+static bool parse_copies(const char *text, unsigned *copies)
+{
+    char *end;
+    errno = 0;
+    unsigned long value = strtoul(text, &end, 10);
+    *copies = (unsigned)value;
+    return errno == 0 && *text >= '0' && *text <= '9' && *end == '\0' && value >= 1 &&
+           value <= USBIP_MAX_DEVICES;
 }
 
 static int add_fault(struct usbip_emulator_options *options, const char *text)
@@ -129,6 +143,7 @@ int usbip_emulator_parse_options(int argc, char **argv, struct usbip_emulator_op
     enum {
         LISTEN = 256,
         PORT_FILE,
+        COPIES,
         PERSONALITY,
         FAULT,
         CONTROL,
@@ -142,6 +157,7 @@ int usbip_emulator_parse_options(int argc, char **argv, struct usbip_emulator_op
     static const struct option names[] = {
         {"listen", required_argument, NULL, LISTEN},
         {"port-file", required_argument, NULL, PORT_FILE},
+        {"copies", required_argument, NULL, COPIES},
         {"personality", required_argument, NULL, PERSONALITY},
         {"fault", required_argument, NULL, FAULT},
         {"control", required_argument, NULL, CONTROL},
@@ -165,6 +181,10 @@ int usbip_emulator_parse_options(int argc, char **argv, struct usbip_emulator_op
             break;
         case PORT_FILE:
             options->port_file = optarg;
+            break;
+        case COPIES:
+            if (!parse_copies(optarg, &options->copies))
+                return usage_error("--copies %s: not a number from 1 to 4096", optarg);
             break;
         case PERSONALITY:
             options->personality = usbip_find_personality(optarg);

@@ -16,6 +16,7 @@ struct usbip_emulator_options {
     const char *control;                         /* NULL: none */
     const struct usbip_personality *personality; /* NULL: strict */
     uint64_t seed;
+    unsigned copies; /* of each DEVICE */
     bool has_seed, virtual_time, unsafe_scripts, verbose;
     struct usbip_fault_options faults[USBIP_MAX_FAULTS];
     unsigned fault_count;

@@ -605,6 +605,17 @@ void script_load_file(lua_State *L, const char *path, const char *mode)
     lua_error(L);
 }
 
+/* Hosts tell devices that are alike apart by their serial numbers. */
+static void name_copy(lua_State *L, struct usbip_script *script, unsigned copy)
+{
+    unsigned index = script->options.descriptor.iSerialNumber;
+    if (copy < 2 || index >= USBIP_MAX_STRINGS || !script->options.strings[index])
+        return;
+    const char **serial = &script->options.strings[index];
+    *serial = lua_pushfstring(L, "%s-%d", *serial, (int)copy);
+    luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
 static int load(lua_State *L)
 {
     const struct usbip_script_options *options = lua_touserdata(L, 1);
@@ -630,6 +641,7 @@ static int load(lua_State *L)
                           script->path);
     check_globals(L);
     find_hooks(L, script);
+    name_copy(L, script, options->copy);
     return 0;
 }
 
@@ -695,6 +707,9 @@ struct usbip_script *usbip_script_new(const struct usbip_script_options *options
     /* lua_pcall() takes no pointer to const. */
     struct usbip_script_options mine = *options;
     int status = protected_call(script, load, &mine, 0);
+    /* Most devices of many are idle: what the loading has left shall not stay until they are used.
+     */
+    lua_gc(L, LUA_GCCOLLECT);
     if (status != LUA_OK) {
         script_error_text(script, L, status, error_text);
         error_text[strcspn(error_text, "\n")] = '\0';

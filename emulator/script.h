@@ -29,9 +29,10 @@ struct usbip_script;
 struct usbip_script_options {
     const char *path;
     const struct usbip_personality *personality; /* unless the script says another; may be NULL */
-    uint64_t seed;               /* with the index: where the script's random numbers start */
-    unsigned index;              /* tells the devices of one run apart */
-    bool unsafe;                 /* the whole standard library: files, programs, C modules */
+    uint64_t seed;  /* with the index: where the script's random numbers start */
+    unsigned index; /* tells the devices of one run apart */
+    unsigned copy;  /* from 2 on, "-<copy>" is added to the serial number, if there is one */
+    bool unsafe;    /* the whole standard library: files, programs, C modules */
     struct usbip_faults *faults; /* where fault { … } adds them; must outlive the script */
 };
 

@@ -59,6 +59,7 @@ static const struct field {
     ENDPOINT_FIELD(in_endpoint),
     ENDPOINT_FIELD(interrupt_endpoint),
     {"no_iad", offsetof(struct usbip_device_options, function.no_iad), FIELD_BOOLEAN, false},
+    {"paced", offsetof(struct usbip_device_options, function.paced), FIELD_BOOLEAN, false},
     {"line_end", 0, FIELD_LINE_END, false},
     {"personality", 0, FIELD_PERSONALITY, false},
 };
@@ -301,6 +302,8 @@ static int describe_device(lua_State *L)
         if (fields[i].kind == FIELD_SPEED)
             set_defaults(&script->options, script->type);
     }
+    if (script->is_raw && script->options.function.paced)
+        return luaL_error(L, "device: paced: a raw device has no serial line");
     script->described = true;
     return 0;
 }

@@ -2,9 +2,6 @@
 
 #include "emulator/fault_device.h"
 
-/* What an OUT transfer may answer at most while room is left for it: see behaviour.h. */
-enum { PIECE_SIZE = USBIP_FIFO_SIZE / 2 };
-
 static const struct usbip_line_coding default_coding = {9600, USBIP_STOP_1, USBIP_PARITY_NONE, 8};
 
 void usbip_serial_reset(struct usbip_serial *serial)
@@ -17,6 +14,20 @@ void usbip_serial_reset(struct usbip_serial *serial)
         behaviour->ops->close(behaviour->context);
     usbip_fifo_clear(&serial->fifo);
     serial->holds_output = false;
+    if (serial->pacing)
+        usbip_pacing_reset(serial->pacing);
+}
+
+int usbip_serial_pace(struct usbip_serial *serial)
+{
+    serial->pacing = usbip_pacing_new(serial);
+    return serial->pacing ? 0 : -1;
+}
+
+void usbip_serial_free(struct usbip_serial *serial)
+{
+    usbip_fifo_clear(&serial->fifo);
+    usbip_pacing_free(serial->pacing);
 }
 
 bool usbip_serial_set_coding(struct usbip_serial *serial, const struct usbip_line_coding *coding)
@@ -24,6 +35,8 @@ bool usbip_serial_set_coding(struct usbip_serial *serial, const struct usbip_lin
     const struct usbip_behaviour *behaviour = usbip_device_behaviour(serial->device);
     char text[USBIP_LINE_CODING_TEXT_SIZE];
     serial->coding = *coding;
+    if (serial->pacing)
+        usbip_pacing_change_coding(serial->pacing);
     usbip_log(usbip_device_log(serial->device), USBIP_LOG_VERBOSE, "%s: line coding %s",
               usbip_device_name(serial->device), usbip_format_line_coding(coding, text));
     return !behaviour->ops->line_coding || behaviour->ops->line_coding(behaviour->context, coding);
@@ -34,6 +47,9 @@ bool usbip_serial_set_lines(struct usbip_serial *serial, unsigned lines)
     const struct usbip_behaviour *behaviour = usbip_device_behaviour(serial->device);
     unsigned before = serial->lines;
     bool was_open = before & USBIP_LINE_DTR, is_open = lines & USBIP_LINE_DTR;
+    /* A port that is closed gets no more, and what the chip has taken must not be lost. */
+    if (serial->pacing && was_open && !is_open)
+        usbip_pacing_hurry_output(serial->pacing);
     serial->lines = lines;
     usbip_log(usbip_device_log(serial->device), USBIP_LOG_VERBOSE, "%s: DTR %d RTS %d",
               usbip_device_name(serial->device), is_open, (lines & USBIP_LINE_RTS) != 0);
@@ -68,8 +84,8 @@ static void take_piece(struct usbip_serial *serial, struct usbip_urb *urb)
     const struct usbip_behaviour *behaviour = usbip_device_behaviour(serial->device);
     const uint8_t *data = urb->data + urb->consumed;
     uint32_t seqnum = urb->seqnum, piece = urb->length - urb->consumed;
-    if (piece > PIECE_SIZE)
-        piece = PIECE_SIZE;
+    if (piece > USBIP_SERIAL_ROOM)
+        piece = USBIP_SERIAL_ROOM;
     uint32_t before = urb->consumed;
     urb->consumed += piece;
     bool last = urb->consumed == urb->length;
@@ -86,14 +102,67 @@ static void take_piece(struct usbip_serial *serial, struct usbip_urb *urb)
 void usbip_serial_take_output(struct usbip_serial *serial)
 {
     struct usbip_urb *urb;
+    if (serial->pacing) {
+        usbip_pacing_take_output(serial->pacing);
+        return;
+    }
     serial->holds_output = false;
     while ((urb = usbip_device_next_urb(serial->device, serial->out_endpoint)) != NULL) {
-        if (usbip_fifo_room(&serial->fifo) < PIECE_SIZE) {
+        if (!usbip_serial_has_room(serial)) {
             serial->holds_output = true;
             return;
         }
         take_piece(serial, urb);
     }
+}
+
+bool usbip_serial_has_room(const struct usbip_serial *serial)
+{
+    return usbip_fifo_room(&serial->fifo) >= USBIP_SERIAL_ROOM;
+}
+
+bool usbip_serial_output_is_empty(const struct usbip_serial *serial)
+{
+    return !serial->pacing || serial->pacing->buffered == 0;
+}
+
+void usbip_serial_purge_output(struct usbip_serial *serial)
+{
+    if (serial->pacing)
+        usbip_pacing_purge_output(serial->pacing);
+}
+
+size_t usbip_serial_put(struct usbip_serial *serial, const uint8_t *data, size_t size)
+{
+    if (serial->pacing)
+        usbip_pacing_put(serial->pacing);
+    return usbip_fifo_put(&serial->fifo, data, size);
+}
+
+size_t usbip_serial_receive(struct usbip_serial *serial)
+{
+    return serial->pacing ? usbip_pacing_receive(serial->pacing) : 0;
+}
+
+uint64_t usbip_serial_arrival_us(const struct usbip_serial *serial, size_t count)
+{
+    size_t arrived = usbip_serial_arrived(serial);
+    return count > arrived ? usbip_line_due_us(&serial->pacing->in, count - arrived)
+                           : usbip_device_scheduler(serial->device)->now_us;
+}
+
+void usbip_serial_get(struct usbip_serial *serial, uint8_t *data, size_t size)
+{
+    size = usbip_fifo_get(&serial->fifo, data, size);
+    if (serial->pacing)
+        serial->pacing->arrived -= size;
+}
+
+void usbip_serial_drop(struct usbip_serial *serial, size_t size)
+{
+    usbip_fifo_drop(&serial->fifo, size);
+    if (serial->pacing)
+        serial->pacing->arrived -= size;
 }
 
 void usbip_serial_drained(struct usbip_serial *serial)
@@ -107,8 +176,10 @@ void usbip_serial_drained(struct usbip_serial *serial)
 
 void usbip_serial_purge(struct usbip_serial *serial)
 {
-    if (serial->fifo.size == 0)
+    usbip_serial_receive(serial);
+    size_t arrived = usbip_serial_arrived(serial);
+    if (arrived == 0)
         return;
-    usbip_fifo_clear(&serial->fifo);
+    usbip_serial_drop(serial, arrived);
     usbip_serial_drained(serial);
 }

@@ -18,9 +18,14 @@ struct connection {
     struct connection *next_dirty;
     bool dirty; /* on the server's list of those with something to do */
     bool reading;
-    bool writing;   /* the last output that was taken is still on its way */
-    bool ended;     /* nothing more will come from the client */
-    bool lingering; /* our side is closed: what the client still sends is dropped */
+    bool resting; /* on the server's list of those that are not read for a while */
+    struct connection *next_resting;
+    uint64_t rest_until_us;
+    uint64_t slice_began_us;
+    uint64_t heavy_until_us; /* has had more than a slice to say not long ago */
+    bool writing;            /* the last output that was taken is still on its way */
+    bool ended;              /* nothing more will come from the client */
+    bool lingering;          /* our side is closed: what the client still sends is dropped */
     bool closing;
     uv_write_t write;
     uv_shutdown_t shutdown;
@@ -37,6 +42,11 @@ struct usbip_server {
     unsigned open_handles;
     struct connection *connections;
     struct connection *dirty;
+    struct connection *resting;
+    unsigned resting_count;
+    /* Which light client was the last to say something, and when; when another one did before. */
+    const struct connection *active;
+    uint64_t active_us, other_active_us;
 
     uv_tcp_t listener;
     bool has_listener;
@@ -102,11 +112,11 @@ static void set_timer(struct usbip_server *server, uint64_t due_us)
                    0);
 }
 
-static void prepare_to_wait(struct usbip_server *server)
+static void prepare_to_wait(struct usbip_server *server, uint64_t rested_us)
 {
     uint64_t due_us = usbip_scheduler_due_us(server->options.scheduler);
-    if (!server->options.virtual_time)
-        set_timer(server, due_us);
+    bool rest_ends_first = server->options.virtual_time || rested_us < due_us;
+    set_timer(server, rest_ends_first ? rested_us : due_us);
     if (server->dirty || (server->options.virtual_time && due_us != USBIP_NEVER))
         uv_idle_start(&server->busy, on_busy);
     else
@@ -149,12 +159,27 @@ static void remove_dirty(struct connection *connection)
     connection->dirty = false;
 }
 
+static void remove_resting(struct connection *connection)
+{
+    struct connection **at = &connection->server->resting;
+    while (*at && *at != connection)
+        at = &(*at)->next_resting;
+    if (*at) {
+        *at = connection->next_resting;
+        connection->server->resting_count--;
+    }
+    connection->resting = false;
+}
+
 static void close_connection(struct connection *connection)
 {
     struct usbip_server *server = connection->server;
     if (connection->closing)
         return;
     remove_dirty(connection);
+    remove_resting(connection);
+    if (server->active == connection)
+        server->active = NULL;
     connection->closing = true;
     if (connection->previous)
         connection->previous->next = connection->next;
@@ -178,11 +203,79 @@ static void lose(struct connection *connection, int status)
     close_connection(connection);
 }
 
+/*
+ * ---- Floods ----
+ *
+ * A client that has had more than a slice to say at once is heavy for a while; others are light.
+ * Heavy ones are equals. Beside light ones they rest.
+ */
+
+static bool is_alone(const struct connection *connection)
+{
+    return !connection->next && !connection->previous;
+}
+
+/* Until when another client counts as active that is light. */
+static uint64_t others_active_until_us(const struct connection *connection)
+{
+    const struct usbip_server *server = connection->server;
+    uint64_t us = server->active == connection ? server->other_active_us : server->active_us;
+    return us > 0 ? us + USBIP_SERVER_ACTIVE_US : 0;
+}
+
+static void note_light_activity(const struct connection *connection)
+{
+    struct usbip_server *server = connection->server;
+    if (connection->slice_began_us < connection->heavy_until_us)
+        return;
+    if (server->active != connection) {
+        server->active = connection;
+        server->other_active_us = server->active_us;
+    }
+    server->active_us = connection->slice_began_us;
+}
+
+/* All that rest share what is left for them. */
+static void rest_longer(struct connection *connection, uint64_t work_us)
+{
+    uint64_t rest_us = USBIP_SERVER_REST * work_us * connection->server->resting_count;
+    if (rest_us > USBIP_SERVER_MAX_REST_US)
+        rest_us = USBIP_SERVER_MAX_REST_US;
+    connection->rest_until_us += rest_us;
+}
+
+/* A slice has been read, and more may be there. */
+static void end_slice(struct connection *connection)
+{
+    struct usbip_server *server = connection->server;
+    uint64_t now_us = real_now_us(server);
+    connection->heavy_until_us = now_us + USBIP_SERVER_HEAVY_US;
+    uv_read_stop((uv_stream_t *)&connection->socket);
+    connection->reading = false;
+    make_dirty(connection);
+    if (connection->resting || others_active_until_us(connection) <= now_us)
+        return;
+    connection->resting = true;
+    connection->next_resting = server->resting;
+    server->resting = connection;
+    server->resting_count++;
+    connection->rest_until_us = now_us;
+    rest_longer(connection, now_us - connection->slice_began_us);
+}
+
+/* ---- Reading and writing ---- */
+
 static void on_allocate(uv_handle_t *handle, size_t suggested, uv_buf_t *buffer)
 {
     struct connection *connection = handle->data;
+    unsigned size = USBIP_SERVER_READ_SIZE;
     (void)suggested;
-    *buffer = uv_buf_init(connection->server->read_buffer, USBIP_SERVER_READ_SIZE);
+    if (!is_alone(connection)) {
+        connection->slice_began_us = real_now_us(connection->server);
+        if (connection->slice_began_us < others_active_until_us(connection))
+            size = USBIP_SERVER_SLICE_SIZE;
+    }
+    *buffer = uv_buf_init(connection->server->read_buffer, size);
 }
 
 static void on_read(uv_stream_t *stream, ssize_t size, const uv_buf_t *buffer)
@@ -201,6 +294,11 @@ static void on_read(uv_stream_t *stream, ssize_t size, const uv_buf_t *buffer)
         catch_up(server);
         usbip_device_session_receive(connection->session, (const uint8_t *)buffer->base,
                                      (size_t)size);
+        if (!is_alone(connection) && (size_t)size == buffer->len) {
+            end_slice(connection);
+            return;
+        }
+        note_light_activity(connection);
         if (!usbip_device_session_wants_input(connection->session)) {
             uv_read_stop(stream);
             connection->reading = false;
@@ -279,7 +377,8 @@ static void linger(struct connection *connection)
 static void update_reading(struct connection *connection)
 {
     uv_stream_t *stream = (uv_stream_t *)&connection->socket;
-    bool wants = !connection->ended && usbip_device_session_wants_input(connection->session) &&
+    bool wants = !connection->ended && !connection->resting &&
+                 usbip_device_session_wants_input(connection->session) &&
                  uv_stream_get_write_queue_size(stream) <= USBIP_SERVER_MAX_UNSENT;
     if (wants == connection->reading)
         return;
@@ -320,6 +419,17 @@ static bool flush(struct connection *connection)
     return more;
 }
 
+/* What a client that rests has caused is part of what it rests for. */
+static bool flush_and_rest(struct connection *connection)
+{
+    if (!connection->resting)
+        return flush(connection);
+    uint64_t began_us = real_now_us(connection->server);
+    bool more = flush(connection);
+    rest_longer(connection, real_now_us(connection->server) - began_us);
+    return more;
+}
+
 /* What becomes dirty meanwhile has its turn after the next poll. */
 static void flush_all(struct usbip_server *server)
 {
@@ -328,11 +438,30 @@ static void flush_all(struct usbip_server *server)
     for (; connection; connection = next) {
         next = connection->next_dirty;
         /* It stays marked until then: its session may wake us for what is taken here anyway. */
-        bool more = flush(connection);
+        bool more = flush_and_rest(connection);
         connection->dirty = false;
         if (more)
             make_dirty(connection);
     }
+}
+
+/* Ends the rests that are over. Returns when the next one is. */
+static uint64_t wake_rested(struct usbip_server *server)
+{
+    uint64_t first_us = USBIP_NEVER, now_us = server->resting ? real_now_us(server) : 0;
+    for (struct connection *connection = server->resting, *next; connection; connection = next) {
+        next = connection->next_resting;
+        uint64_t until_us = others_active_until_us(connection);
+        if (connection->rest_until_us < until_us)
+            until_us = connection->rest_until_us;
+        if (until_us > now_us) {
+            first_us = until_us < first_us ? until_us : first_us;
+            continue;
+        }
+        remove_resting(connection);
+        update_reading(connection);
+    }
+    return first_us;
 }
 
 static void on_session_wake(void *context)
@@ -350,7 +479,7 @@ static void on_prepare(uv_prepare_t *handle)
     server->did_something = false;
     catch_up(server);
     flush_all(server);
-    prepare_to_wait(server);
+    prepare_to_wait(server, wake_rested(server));
 }
 
 static void on_check(uv_check_t *handle)
@@ -359,7 +488,7 @@ static void on_check(uv_check_t *handle)
     struct usbip_scheduler *scheduler = server->options.scheduler;
     uint64_t due_us = usbip_scheduler_due_us(scheduler);
     if (server->options.virtual_time && due_us != USBIP_NEVER && !server->did_something &&
-        !server->dirty)
+        !server->dirty && !server->resting)
         usbip_scheduler_advance(scheduler, due_us);
 }
 

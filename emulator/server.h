@@ -17,10 +17,21 @@ struct uv_loop_s;
 
 enum {
     USBIP_SERVER_READ_SIZE = 256 << 10, /* bytes that are read at once */
-    USBIP_SERVER_MAX_UNSENT = 1 << 20,  /* bytes on their way to a client before it is not read */
-    USBIP_SERVER_BACKLOG = 128,         /* connections that wait to be accepted */
-    USBIP_SERVER_KEEPALIVE_S = 60,      /* silence before TCP asks whether the client is there */
-    USBIP_SERVER_CATCH_UP_US = 10000,   /* of late timers that fire before clients are served */
+    /*
+     * A client is heavy while, and for a time after, more than a slice of its requests has waited
+     * to be read. While others are active that are not, it is read a slice at a time, and rests
+     * after each for so many times as long as that took, longer when more of them rest, but never
+     * for long.
+     */
+    USBIP_SERVER_SLICE_SIZE = 64 << 10,
+    USBIP_SERVER_HEAVY_US = 100000,
+    USBIP_SERVER_REST = 20,
+    USBIP_SERVER_MAX_REST_US = 250000,
+    USBIP_SERVER_ACTIVE_US = 2000,     /* after its last request a client counts as active */
+    USBIP_SERVER_MAX_UNSENT = 1 << 20, /* bytes on their way to a client before it is not read */
+    USBIP_SERVER_BACKLOG = 1024,       /* connections that wait to be accepted */
+    USBIP_SERVER_KEEPALIVE_S = 60,     /* silence before TCP asks whether the client is there */
+    USBIP_SERVER_CATCH_UP_US = 10000,  /* of late timers that fire before clients are served */
     USBIP_SERVER_ADDRESS_SIZE = 80,
     USBIP_SERVER_ERROR_SIZE = 256,
 };

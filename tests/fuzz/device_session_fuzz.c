@@ -8,6 +8,7 @@
  *   bits 0-1  what has happened before: nothing, or the import of 1-1, 1-2 or 1-3 and
  *             SET_CONFIGURATION(1)
  *   bit 2     there are faults, made of the FAULTS_SIZE bytes behind the head
+ *   bit 5     serial lines are paced
  *   bit 6     the behaviours do something, as told by the bytes 1 to 8, whenever they are called;
  *             else they echo
  *   bit 7     the rest are steps of STEP_SIZE bytes: a request each, time that passes, something
@@ -256,7 +257,7 @@ static const struct usbip_behaviour_ops wild_ops = {
 static struct wild wilds[DEVICE_COUNT];
 static struct usbip_echo echoes[DEVICE_COUNT];
 
-static void add_devices(bool is_wild)
+static void add_devices(bool is_wild, bool is_paced)
 {
     static const struct usbip_function_type *const types[DEVICE_COUNT] = {
         &usbip_function_cdc_acm, &usbip_function_ftdi, &usbip_function_raw};
@@ -269,6 +270,7 @@ static void add_devices(bool is_wild)
                        .bNumConfigurations = 1},
         .speed = USBIP_SPEED_HIGH,
         .strings = {NULL, "Thing"},
+        .function.paced = is_paced,
     };
     for (unsigned i = 0; i < DEVICE_COUNT; i++) {
         char error_text[256];
@@ -597,7 +599,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memcpy(run.wild, data + 1, WILD_SIZE);
     bool is_wild = data[0] & 0x40;
     unsigned device = data[0] & 3;
-    add_devices(is_wild);
+    add_devices(is_wild, data[0] & 0x20);
     run.session = usbip_device_session_new(&run.bus, "fuzzer", &events, NULL);
     CHECK(run.session != NULL);
     const uint8_t *rest = data + HEAD_SIZE;

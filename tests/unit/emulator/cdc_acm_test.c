@@ -518,7 +518,8 @@ static void test_lines_are_told_to_the_next_host(void)
 static void test_layout(void)
 {
     struct usbip_device_options options = usual_options();
-    options.function = (struct usbip_function_options){0x04, 0x83, 0x85, true};
+    options.function = (struct usbip_function_options){
+        .out_endpoint = 0x04, .in_endpoint = 0x83, .interrupt_endpoint = 0x85, .no_iad = true};
     begin_with(&options);
     CU_ASSERT_TRUE(control_in(&client, "80 06 0001 0000 1200", 0,
                               "12 01 0002 020000 40 0912 0100 0001 01 02 03 01"));

@@ -73,6 +73,26 @@ static void test_limit(void)
     usbip_fifo_clear(&fifo);
 }
 
+/* Within a piece that lies over the end of the ring, and only there. */
+static void test_find(void)
+{
+    struct usbip_fifo fifo = {0};
+    uint8_t bytes[1024] = {0};
+    CU_ASSERT_EQUAL(usbip_fifo_find(&fifo, 0, 0, 0), 0);
+    CU_ASSERT_EQUAL(usbip_fifo_put(&fifo, bytes, 1000), 1000);
+    usbip_fifo_drop(&fifo, 1000);
+    bytes[10] = bytes[100] = 7;
+    CU_ASSERT_EQUAL(usbip_fifo_put(&fifo, bytes, 200), 200);
+    CU_ASSERT_TRUE(fifo.first + fifo.size > fifo.capacity);
+    CU_ASSERT_EQUAL(usbip_fifo_find(&fifo, 0, 200, 7), 10);
+    CU_ASSERT_EQUAL(usbip_fifo_find(&fifo, 10, 1, 7), 10);
+    CU_ASSERT_EQUAL(usbip_fifo_find(&fifo, 11, 189, 7), 100);
+    CU_ASSERT_EQUAL(usbip_fifo_find(&fifo, 11, 89, 7), 100);
+    CU_ASSERT_EQUAL(usbip_fifo_find(&fifo, 11, 88, 7), 99);
+    CU_ASSERT_EQUAL(usbip_fifo_find(&fifo, 101, 99, 7), 200);
+    usbip_fifo_clear(&fifo);
+}
+
 int main(void)
 {
     CU_TestInfo tests[] = {
@@ -80,6 +100,7 @@ int main(void)
         {"order over the wrap", test_order_over_the_wrap},
         {"grows while wrapped", test_grows_while_wrapped},
         {"limit", test_limit},
+        {"find", test_find},
         CU_TEST_INFO_NULL,
     };
     return run_tests("fifo", tests);

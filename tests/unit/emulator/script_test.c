@@ -1253,7 +1253,7 @@ static void test_documentation(void)
             fprintf(stderr, "%s\n%s\n", begin, log_text);
         at = end + 1;
     }
-    CU_ASSERT_EQUAL(count, 8);
+    CU_ASSERT_EQUAL(count, 9);
     free(text);
 }
 
@@ -1293,6 +1293,10 @@ static void test_load_errors(void)
          "descriptor"},
         {"device { type = 'raw', device_descriptor = 'x', idVendor = 1 }",
          "test.lua:1: device: device_descriptor and idVendor both say the same; keep one"},
+        {"device { type = 'cdc_acm', paced = 1 }",
+         "test.lua:1: device: paced must be true or false, not 1"},
+        {"device { type = 'raw', paced = true }",
+         "test.lua:1: device: paced: a raw device has no serial line"},
         {"device { type = 'raw' }", "test.lua: a raw device needs a configuration descriptor"},
         {"device 'x'", "test.lua:1: bad argument #1 to 'device' (table expected, got string)"},
         {ACM ACM, "test.lua:2: device: called twice; a script is one device"},
@@ -1460,6 +1464,35 @@ static void test_random(void)
     CU_ASSERT_STRING_NOT_EQUAL(first, second);
 }
 
+static const char *serial_of_copy(const char *text, unsigned copy)
+{
+    static char serial[64];
+    CU_ASSERT_TRUE_FATAL(load_with(text, (struct usbip_script_options){.copy = copy}));
+    attach();
+    serial[0] = '\0';
+    if (control(USB_DIR_IN, USB_REQ_GET_DESCRIPTOR, USB_DT_STRING << 8 | 3, NULL, 64) == 0) {
+        size_t size = reply.size / 2 - 1;
+        for (size_t i = 0; i < size; i++)
+            serial[i] = (char)reply.data[2 + 2 * i];
+        serial[size] = '\0';
+    }
+    return serial;
+}
+
+static void test_copies(void)
+{
+    static const char with_serial[] = "device { type = 'cdc_acm', serial = 'S7' }";
+    CU_ASSERT_STRING_EQUAL(serial_of_copy(with_serial, 1), "S7");
+    CU_ASSERT_STRING_EQUAL(serial_of_copy(with_serial, 2), "S7-2");
+    CU_ASSERT_STRING_EQUAL(serial_of_copy(with_serial, 1000), "S7-1000");
+    CU_ASSERT_STRING_EQUAL(serial_of_copy(ACM, 2), "");
+    /* A device descriptor may name any string, or none that exists. */
+    CU_ASSERT_FALSE(load_with("device { type = 'cdc_acm', device_descriptor = '\\x12\\x01\\0\\x02'"
+                              " .. '\\0\\0\\0\\x40\\x09\\x12\\1\\0\\0\\1\\0\\0\\xff\\1' }",
+                              (struct usbip_script_options){.copy = 2}));
+    CU_ASSERT_PTR_NOT_NULL(strstr(error_text, "string 255"));
+}
+
 static void test_state_per_device(void)
 {
     CU_ASSERT_TRUE_FATAL(
@@ -1530,6 +1563,7 @@ int main(int argc, char **argv)
         {"sandbox", test_sandbox},
         {"require", test_require},
         {"random", test_random},
+        {"copies", test_copies},
         {"a state per device", test_state_per_device},
         CU_TEST_INFO_NULL,
     };

@@ -815,6 +815,34 @@ static void test_too_many_urbs(void)
     end();
 }
 
+static unsigned complaints(void)
+{
+    unsigned count = 0;
+    for (const char *at = fixture.log; (at = strstr(at, "wait already")) != NULL; at++)
+        count++;
+    return count;
+}
+
+/* A client that goes on and on does not fill the log. */
+static void test_told_once(void)
+{
+    begin_attached();
+    for (uint32_t i = 0; i < USBIP_SESSION_MAX_URBS + 10; i++)
+        submit_in(&client, i, IN, 64, NULL);
+    CU_ASSERT_EQUAL(complaints(), 1);
+    submit_unlink(&client, 0x10000, 1);
+    submit_in(&client, 0x10001, IN, 64, NULL);
+    submit_in(&client, 0x10002, IN, 64, NULL);
+    CU_ASSERT_EQUAL(complaints(), 1);
+    const uint32_t half = USBIP_SESSION_MAX_URBS / 2 + 3;
+    for (uint32_t i = 0; i < half; i++)
+        submit_unlink(&client, 0x20000 + i, i);
+    for (uint32_t i = 0; i < half; i++)
+        submit_in(&client, 0x30000 + i, IN, 64, NULL);
+    CU_ASSERT_EQUAL(complaints(), 2);
+    end();
+}
+
 static void test_too_much_out_data(void)
 {
     uint8_t *bytes = calloc(1, USBIP_SESSION_MAX_TRANSFER);
@@ -1026,6 +1054,7 @@ int main(void)
         {"a late control answer to a slow reader", test_late_control_answer_to_a_slow_reader},
         {"wake", test_wake},
         {"too many URBs", test_too_many_urbs},
+        {"a flood is told once", test_told_once},
         {"too much OUT data", test_too_much_out_data},
         {"S044 S146 S147 S149 S155 S158 re-import", test_reimport},
         {"S148 end within a payload", test_end_within_payload},

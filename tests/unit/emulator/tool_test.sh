@@ -72,6 +72,10 @@ for seed in x -1 1x 18446744073709551616 ''; do
 done
 expect 2 "usbip-emulator: --personality windows: there is none of that name, but strict, linux, \
 usbipd-win, jiegec, usbip-python$help" --personality windows good.lua
+for copies in 0 -1 x 1x 4097 ''; do
+    expect 2 "usbip-emulator: --copies $copies: not a number from 1 to 4096$help" \
+        --copies "$copies" good.lua
+done
 
 # Scripts that are not good.
 expect 1 'usbip-emulator: cannot open missing.lua: No such file or directory' good.lua missing.lua
@@ -122,6 +126,17 @@ printf '\x01\x11\x80\x05\0\0\0\0\x01\x11\x80\x05\0\0\0\0' >&4
 [ "$(head -c 664 <&4 | wc -c)" = 664 ] || fail "two device lists on one connection"
 stop TERM
 exec 4>&-
+
+# Copies, in the order of the command line; devices beyond the limit.
+echo "device { type = 'ftdi', product = 'B' }" >other.lua
+start --listen 127.0.0.1:0 --copies 2 good.lua other.lua
+[[ $lines == '1-1  1209:1234  "A"  cdc_acm  good.lua
+1-2  1209:1234  "A"  cdc_acm  good.lua
+1-3  0403:6001  "B"  ftdi  other.lua
+1-4  0403:6001  "B"  ftdi  other.lua'$'\n'* ]] || fail "said: $lines"
+stop TERM
+expect 1 'usbip-emulator: other.lua: no room for it; at most 4096 devices are possible' \
+    --copies 4096 good.lua other.lua
 
 # What a script says cannot talk to the terminal.
 echo "device { type = 'cdc_acm', product = 'a\\27[31mb\\nc' }" >terminal.lua

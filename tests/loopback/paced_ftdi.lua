@@ -1,0 +1,3 @@
+device { type = "ftdi", paced = true, product = "Paced" }
+
+require("paced_far_end")
