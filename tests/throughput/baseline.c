@@ -103,9 +103,7 @@ static int compare(const json_t *old, const struct series *series, FILE *output)
     if (isnan(before.median) || isnan(now.median))
         return -1;
     bool loss = baseline_is_loss(&before, &now);
-    const char *verdict = loss                                ? "LOSS"
-                          : baseline_is_loss(&now, &before) ? "gain"
-                                                              : "same";
+    const char *verdict = loss ? "LOSS" : baseline_is_loss(&now, &before) ? "gain" : "same";
     fprintf(output, "  %s  %-10.10s %-8s %8s %6s  %s %s, was %s\n", verdict, series->device,
             test_name(series->load.test), format_size(series->load.size, size),
             format_depth(&series->load, depth), ratios ? "of the ceiling" : "rate",

@@ -25,9 +25,9 @@ void baseline_free(struct baseline *baseline);
 bool baseline_is_loss(const struct statistics *before, const struct statistics *now);
 
 /*
- * Compares each series that the baseline has too and prints a line for it. Ratios to the ceiling are
- * compared when both have them, for they depend less on the machine and what else it does; otherwise
- * rates. Returns the number of losses; *compared is that of the series that were found.
+ * Compares each series that the baseline has too and prints a line for it. Ratios to the ceiling
+ * are compared when both have them, for they depend less on the machine and what else it does;
+ * otherwise rates. Returns the number of losses; *compared is that of the series that were found.
  */
 unsigned baseline_compare(const struct baseline *baseline, const struct series *series,
                           unsigned count, FILE *output, unsigned *compared);

@@ -22,6 +22,9 @@ enum {
     MAX_PDU = USBIP_HEADER_SIZE + PATTERN_MAX_SIZE,
     BUFFER_SIZE = MAX_PDU + READ_SIZE,
     MAX_WAITING = 4 * MAX_DEPTH, /* IN URBs, and pieces of an echo that nobody has asked for yet */
+    KEPT_PIECES =
+        MAX_WAITING / 2, /* beyond these, or so many bytes, an OUT URB waits with its piece */
+    KEPT_BYTES = 1 << 20,
     ANSWERS_PER_WRITE = 4096,
     BULK = 1,
     INTERRUPT = 2,
@@ -44,21 +47,94 @@ enum {
 enum role { ECHO = 1, SINK, SOURCE };
 
 static const uint8_t device_descriptor[USB_DT_DEVICE_SIZE] = {
-    18,   USB_DT_DEVICE, 0x00, 0x02, USB_CLASS_COMM, 0, 0, 64, 0x09, 0x12, /* 1209:000d */
-    0x0d, 0x00,          0x00, 0x01, 0,              0, 0, 1,
+    18,
+    USB_DT_DEVICE,
+    0x00,
+    0x02,
+    USB_CLASS_COMM,
+    0,
+    0,
+    64,
+    0x09,
+    0x12, /* 1209:000d */
+    0x0d,
+    0x00,
+    0x00,
+    0x01,
+    0,
+    0,
+    0,
+    1,
 };
 
 static const uint8_t configuration[] = {
-    9, USB_DT_CONFIG, 67, 0, 2, 1, 0, USB_CONFIG_ATT_ONE, 50,                  /* 2 interfaces */
-    9, USB_DT_INTERFACE, 0, 0, 1, USB_CLASS_COMM, CDC_SUBCLASS_ACM, 0, 0,      /* 0: control */
-    5, USB_DT_CS_INTERFACE, CDC_HEADER_TYPE, 0x10, 0x01,                       /* CDC 1.10 */
-    4, USB_DT_CS_INTERFACE, CDC_ACM_TYPE, CDC_CAP_LINE,                        /* */
-    5, USB_DT_CS_INTERFACE, CDC_CALL_MANAGEMENT_TYPE, 0, 1,                    /* */
-    5, USB_DT_CS_INTERFACE, CDC_UNION_TYPE, 0, 1,                              /* */
-    7, USB_DT_ENDPOINT, USB_DIR_IN | INTERRUPT, USB_ENDPOINT_XFER_INT, 16, 0, 8, /* */
-    9, USB_DT_INTERFACE, 1, 0, 2, USB_CLASS_CDC_DATA, 0, 0, 0,                 /* 1: data */
-    7, USB_DT_ENDPOINT, USB_DIR_IN | BULK, USB_ENDPOINT_XFER_BULK, 0x00, 0x02, 0,
-    7, USB_DT_ENDPOINT, BULK, USB_ENDPOINT_XFER_BULK, 0x00, 0x02, 0,
+    9,
+    USB_DT_CONFIG,
+    67,
+    0,
+    2,
+    1,
+    0,
+    USB_CONFIG_ATT_ONE,
+    50, /* 2 interfaces */
+    9,
+    USB_DT_INTERFACE,
+    0,
+    0,
+    1,
+    USB_CLASS_COMM,
+    CDC_SUBCLASS_ACM,
+    0,
+    0, /* 0: control */
+    5,
+    USB_DT_CS_INTERFACE,
+    CDC_HEADER_TYPE,
+    0x10,
+    0x01, /* CDC 1.10 */
+    4,
+    USB_DT_CS_INTERFACE,
+    CDC_ACM_TYPE,
+    CDC_CAP_LINE, /* */
+    5,
+    USB_DT_CS_INTERFACE,
+    CDC_CALL_MANAGEMENT_TYPE,
+    0,
+    1, /* */
+    5,
+    USB_DT_CS_INTERFACE,
+    CDC_UNION_TYPE,
+    0,
+    1, /* */
+    7,
+    USB_DT_ENDPOINT,
+    USB_DIR_IN | INTERRUPT,
+    USB_ENDPOINT_XFER_INT,
+    16,
+    0,
+    8, /* */
+    9,
+    USB_DT_INTERFACE,
+    1,
+    0,
+    2,
+    USB_CLASS_CDC_DATA,
+    0,
+    0,
+    0, /* 1: data */
+    7,
+    USB_DT_ENDPOINT,
+    USB_DIR_IN | BULK,
+    USB_ENDPOINT_XFER_BULK,
+    0x00,
+    0x02,
+    0,
+    7,
+    USB_DT_ENDPOINT,
+    BULK,
+    USB_ENDPOINT_XFER_BULK,
+    0x00,
+    0x02,
+    0,
 };
 
 struct waiting_in {
@@ -70,14 +146,16 @@ struct piece {
     const uint8_t *data;
     size_t size;
     uint8_t *owned; /* a copy, once they have outlived the read that brought them */
+    uint32_t seqnum, length;
+    bool answered; /* the OUT URB that brought them */
 };
 
 struct connection {
     int socket;
     enum role role;
     uint8_t *buffer;
-    size_t size;        /* bytes in it */
-    size_t skip;        /* bytes of a payload that are dropped as they come */
+    size_t size; /* bytes in it */
+    size_t skip; /* bytes of a payload that are dropped as they come */
     uint32_t skip_seqnum, skip_length;
     struct outbox outbox;
     uint64_t sent; /* bytes of the source's stream */
@@ -87,6 +165,7 @@ struct connection {
     size_t first_in, end_in;
     struct piece *pieces;
     size_t sent_piece, first_piece, end_piece; /* those before first_piece are being sent */
+    size_t kept;                               /* bytes in the pieces */
 };
 
 /* ---- Replies ---- */
@@ -117,8 +196,7 @@ static void answer_control(struct connection *connection, uint32_t seqnum, const
     if (!in)
         reply(connection, seqnum, 0, NULL, length);
     else if (descriptor && type == USB_DT_DEVICE)
-        reply(connection, seqnum, 0, device_descriptor,
-              min_size(length, sizeof device_descriptor));
+        reply(connection, seqnum, 0, device_descriptor, min_size(length, sizeof device_descriptor));
     else if (descriptor && type == USB_DT_CONFIG)
         reply(connection, seqnum, 0, configuration, min_size(length, sizeof configuration));
     else
@@ -132,15 +210,19 @@ static void answer_ins(struct connection *connection)
 {
     while (connection->first_in != connection->end_in &&
            connection->first_piece != connection->end_piece &&
-           outbox_has_room(&connection->outbox, 2)) { /* one more, for who has called this */
+           outbox_has_room(&connection->outbox, 3)) { /* one more, for who has called this */
         struct waiting_in *in = &connection->ins[connection->first_in++ % MAX_WAITING];
         struct piece *piece = &connection->pieces[connection->first_piece % MAX_WAITING];
         size_t size = min_size(in->length, piece->size);
         reply(connection, in->seqnum, 0, piece->data, size);
         piece->data += size;
         piece->size -= size;
-        if (piece->size == 0)
-            connection->first_piece++;
+        connection->kept -= size;
+        if (piece->size > 0)
+            continue;
+        connection->first_piece++;
+        if (!piece->answered)
+            reply(connection, piece->seqnum, 0, NULL, piece->length);
     }
 }
 
@@ -165,11 +247,15 @@ static bool take_out(struct connection *connection, uint32_t seqnum, const uint8
 {
     if (connection->end_piece - connection->sent_piece == MAX_WAITING)
         return false;
+    bool answered = connection->kept + length <= KEPT_BYTES &&
+                    connection->end_piece - connection->first_piece < KEPT_PIECES;
     if (length > 0)
         connection->pieces[connection->end_piece++ % MAX_WAITING] =
-            (struct piece){.data = data, .size = length};
+            (struct piece){data, length, NULL, seqnum, length, answered};
+    connection->kept += length;
     answer_ins(connection);
-    reply(connection, seqnum, 0, NULL, length);
+    if (answered || length == 0)
+        reply(connection, seqnum, 0, NULL, length);
     return true;
 }
 
@@ -272,7 +358,7 @@ static bool take_input(struct connection *connection)
     int64_t taken = 1;
     while (taken > 0 && at < connection->size) {
         size_t have = connection->size - at;
-        if (!outbox_has_room(&connection->outbox, 2) && !send_all(connection))
+        if (!outbox_has_room(&connection->outbox, 3) && !send_all(connection))
             return false;
         taken = connection->skip > 0 ? take_skipped(connection, have)
                                      : take_pdu(connection, connection->buffer + at, have);
@@ -339,7 +425,8 @@ static void send_devlist(int fd)
         usbip_encode_interface_record(
             at, &(struct usbip_interface_record){USB_CLASS_COMM, CDC_SUBCLASS_ACM, 0});
         at += USBIP_INTERFACE_RECORD_SIZE;
-        usbip_encode_interface_record(at, &(struct usbip_interface_record){USB_CLASS_CDC_DATA, 0, 0});
+        usbip_encode_interface_record(at,
+                                      &(struct usbip_interface_record){USB_CLASS_CDC_DATA, 0, 0});
         at += USBIP_INTERFACE_RECORD_SIZE;
     }
     send(fd, bytes, sizeof bytes, MSG_NOSIGNAL);
@@ -362,11 +449,9 @@ static bool answer_import(struct connection *connection)
     uint32_t status = connection->role ? USBIP_ST_OK : USBIP_ST_NODEV;
     size_t size = connection->role ? sizeof bytes : USBIP_OP_COMMON_SIZE;
     describe(connection->role, &record);
-    usbip_encode_op_common(bytes,
-                           &(struct usbip_op_common){USBIP_VERSION, OP_REP_IMPORT, status});
+    usbip_encode_op_common(bytes, &(struct usbip_op_common){USBIP_VERSION, OP_REP_IMPORT, status});
     usbip_encode_device_record(bytes + USBIP_OP_COMMON_SIZE, &record);
-    return send(connection->socket, bytes, size, MSG_NOSIGNAL) == (ssize_t)size &&
-           connection->role;
+    return send(connection->socket, bytes, size, MSG_NOSIGNAL) == (ssize_t)size && connection->role;
 }
 
 static void serve_operation(struct connection *connection)

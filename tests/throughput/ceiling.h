@@ -1,11 +1,11 @@
 /*
  * The reference server: what a USB/IP server can do at best on this machine. It reads all there is,
- * decodes headers where they lie, answers, and writes once; no device, no state but what the protocol
- * needs, no copy of a payload that can be sent from where it is. A process of its own, with a thread
- * for each connection.
+ * decodes headers where they lie, answers, and writes once; no device, no state but what the
+ * protocol needs, no copy of a payload that can be sent from where it is. A process of its own,
+ * with a thread for each connection.
  *
- * It exports the devices CEILING_ECHO, CEILING_SINK and CEILING_SOURCE, as often as one likes, all of
- * them CDC-ACM at high speed.
+ * It exports the devices CEILING_ECHO, CEILING_SINK and CEILING_SOURCE, as often as one likes, all
+ * of them CDC-ACM at high speed.
  */
 #ifndef TESTS_THROUGHPUT_CEILING_H
 #define TESTS_THROUGHPUT_CEILING_H

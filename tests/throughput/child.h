@@ -6,8 +6,8 @@
 
 /*
  * Runs serve(listener, context) in a child process, with a socket that listens on a free port of
- * 127.0.0.1; address receives where. The child ends with this process. Returns its process id, or -1
- * with the reason.
+ * 127.0.0.1; address receives where. The child ends with this process. Returns its process id, or
+ * -1 with the reason.
  */
 int child_start(void (*serve)(int listener, void *context), void *context,
                 char address[ADDRESS_SIZE], char error_text[ERROR_TEXT_SIZE]);

@@ -129,8 +129,9 @@ int devices_find(struct device devices[MAX_SCRIPTS], const struct options *optio
         devices[i].busids = calloc(options->connections + 1, sizeof *devices[i].busids);
         well = devices[i].busids != NULL;
     }
-    well = well && (options->script_count > 0 ? take_scripts(devices, options, &list, error_text)
-                                              : take_listed(&devices[0], options, &list, error_text));
+    well =
+        well && (options->script_count > 0 ? take_scripts(devices, options, &list, error_text)
+                                           : take_listed(&devices[0], options, &list, error_text));
     usbip_device_list_free(&list);
     for (unsigned i = 0; i < count && well; i++)
         well = look_at(&devices[i], address, error_text);

@@ -14,7 +14,8 @@ struct device {
 /*
  * Lists the server's devices and takes those that the options mean: for each script its
  * options->connections devices in their order, or the one with the busid and others with the same
- * ids. Then imports one of each to see that it can be measured. Returns their number, or -1 and why.
+ * ids. Then imports one of each to see that it can be measured. Returns their number, or -1 and
+ * why.
  */
 int devices_find(struct device devices[MAX_SCRIPTS], const struct options *options,
                  const char *address, char error_text[ERROR_TEXT_SIZE]);

@@ -1,4 +1,5 @@
-/* usbip-throughput: how fast a USB/IP server is, beside the fastest that is possible. See --help. */
+/* usbip-throughput: how fast a USB/IP server is, beside the fastest that is possible. See --help.
+ */
 #include <errno.h>
 #include <math.h>
 #include <signal.h>
@@ -214,8 +215,8 @@ static int compare_with_baseline(const struct bench *bench, const struct baselin
 {
     unsigned compared;
     printf("\ncompared with %s:\n", bench->options.baseline);
-    unsigned losses = baseline_compare(baseline, bench->report.series, bench->report.count, stdout,
-                                       &compared);
+    unsigned losses =
+        baseline_compare(baseline, bench->report.series, bench->report.count, stdout, &compared);
     printf("%u of %u figures compared, %u losses\n", compared, bench->report.count, losses);
     if (compared == 0)
         return say("the baseline has none of these figures", "");
@@ -254,8 +255,8 @@ static bool start_emulator(struct bench *bench)
     for (unsigned i = 0; scripts && i < count; i++)
         scripts[i] = options->scripts[i / options->connections];
     if (scripts)
-        started = emulator_start(&bench->emulator, options->emulator, "127.0.0.1:0", scripts,
-                                 (int)count);
+        started =
+            emulator_start(&bench->emulator, options->emulator, "127.0.0.1:0", scripts, (int)count);
     free(scripts);
     if (!started)
         return false; /* which has been said */
@@ -293,8 +294,8 @@ static bool pin(const struct bench *bench, char error_text[ERROR_TEXT_SIZE])
     const struct options *options = &bench->options;
     bool well = options->client_cpu == NO_CPU || pin_to_core(0, options->client_cpu);
     for (enum side side = TARGET; side < SIDE_COUNT && options->server_cpu != NO_CPU; side++)
-        well = well && (bench->pids[side] == 0 ||
-                        pin_to_core(bench->pids[side], options->server_cpu));
+        well =
+            well && (bench->pids[side] == 0 || pin_to_core(bench->pids[side], options->server_cpu));
     if (!well)
         snprintf(error_text, ERROR_TEXT_SIZE, "--cpu: cannot run on that core: %s",
                  strerror(errno));

@@ -1,7 +1,7 @@
 /*
- * What the bytes of every stream are: byte i is i modulo PATTERN_PERIOD, so that a byte too many, too
- * few or in another place is seen. The period is a prime: no transfer's size is a multiple of it.
- * Emulated sources send the same (docs/scripting.md).
+ * What the bytes of every stream are: byte i is i modulo PATTERN_PERIOD, so that a byte too many,
+ * too few or in another place is seen. The period is a prime: no transfer's size is a multiple of
+ * it. Emulated sources send the same (docs/scripting.md).
  */
 #ifndef TESTS_THROUGHPUT_PATTERN_H
 #define TESTS_THROUGHPUT_PATTERN_H

@@ -1,2 +1,7 @@
 #include "tests/throughput/report.h"
-bool report_html(const struct report *report, const char *path) { (void)report; (void)path; return true; }
+bool report_html(const struct report *report, const char *path)
+{
+    (void)report;
+    (void)path;
+    return true;
+}

@@ -38,21 +38,21 @@ static json_t *side_of(const struct side_result *side)
     return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "urbs_per_s",
                      summary(&side->urbs_per_s), "bytes_per_s", summary(&side->bytes_per_s),
                      "latency_ns", latency_of(&side->latency), "client_cpu_ns_per_urb",
-                     summary(&side->client_ns), "server_cpu_ns_per_urb",
-                     summary(&side->server_ns), "client_rss_bytes", number(side->client_rss),
-                     "server_rss_bytes", number(side->server_rss));
+                     summary(&side->client_ns), "server_cpu_ns_per_urb", summary(&side->server_ns),
+                     "client_rss_bytes", number(side->client_rss), "server_rss_bytes",
+                     number(side->server_rss));
 }
 
 static json_t *one_series(const struct series *series)
 {
     const struct load *load = &series->load;
-    return json_pack(
-        "{s:s, s:s, s:i, s:i, s:i, s:f, s:o, s:o, s:o, s:o, s:o}", "device", series->device,
-        "test", test_name(load->test), "size", (int)load->size, "depth", (int)load->depth,
-        "connections", (int)load->connections, "delay_ms", series->delay_ms, "target",
-        side_of(&series->sides[TARGET]), "ceiling", side_of(&series->sides[CEILING]), "ratio",
-        summary(&series->ratio), "client_ratio", number(series->client_ratio),
-        "in_flight_of_possible", number(series_filled(series, TARGET)));
+    return json_pack("{s:s, s:s, s:i, s:i, s:i, s:f, s:o, s:o, s:o, s:o, s:o}", "device",
+                     series->device, "test", test_name(load->test), "size", (int)load->size,
+                     "depth", (int)load->depth, "connections", (int)load->connections, "delay_ms",
+                     series->delay_ms, "target", side_of(&series->sides[TARGET]), "ceiling",
+                     side_of(&series->sides[CEILING]), "ratio", summary(&series->ratio),
+                     "client_ratio", number(series->client_ratio), "in_flight_of_possible",
+                     number(series_filled(series, TARGET)));
 }
 
 static json_t *machine_of(const struct machine *machine)
@@ -70,10 +70,10 @@ static json_t *whole(const struct report *report)
     for (unsigned i = 0; i < report->note_count; i++)
         json_array_append_new(notes, json_string(report->notes[i]));
     return json_pack("{s:s, s:s, s:s, s:s, s:o, s:i, s:f, s:o, s:o}", "format",
-                     "usbip-throughput 1", "date", report->machine.date, "command",
-                     report->command, "server", report->server, "machine",
-                     machine_of(&report->machine), "runs", (int)report->options->runs, "seconds",
-                     report->options->seconds, "series", series, "notes", notes);
+                     "usbip-throughput 1", "date", report->machine.date, "command", report->command,
+                     "server", report->server, "machine", machine_of(&report->machine), "runs",
+                     (int)report->options->runs, "seconds", report->options->seconds, "series",
+                     series, "notes", notes);
 }
 
 bool report_json(const struct report *report, const char *path)

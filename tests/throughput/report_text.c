@@ -18,8 +18,11 @@ const char *format_figure(double value, char word[WORD_SIZE])
         value /= 1000;
         prefix++;
     }
-    snprintf(word, WORD_SIZE, "%.*f%s", value < 9.995 ? 2 : value < 99.95 ? 1 : 0, value,
-             prefixes[prefix]);
+    snprintf(word, WORD_SIZE, "%.*f%s",
+             value < 9.995   ? 2
+             : value < 99.95 ? 1
+                             : 0,
+             value, prefixes[prefix]);
     return word;
 }
 
@@ -75,13 +78,14 @@ void report_text_begin(const struct report *report)
 {
     const struct machine *machine = &report->machine;
     char memory[WORD_SIZE];
-    printf("%s\n%s; %s, %d cores, %sB memory, load average %.1f\n", report->server,
-           machine->system, machine->cpu, machine->cores,
-           format_figure(machine->memory, memory), machine->load_average);
-    printf("medians of %u runs of %g s%s; the rate is that of payload in one direction, of URBs for "
-           "ping and pipeline\n\n",
-           report->options->runs, report->options->seconds,
-           report->options->delay_ms > 0 ? ", over a link with delay" : "");
+    printf("%s\n%s; %s, %d cores, %sB memory, load average %.1f\n", report->server, machine->system,
+           machine->cpu, machine->cores, format_figure(machine->memory, memory),
+           machine->load_average);
+    printf(
+        "medians of %u runs of %g s%s; the rate is that of payload in one direction, of URBs for "
+        "ping and pipeline\n\n",
+        report->options->runs, report->options->seconds,
+        report->options->delay_ms > 0 ? ", over a link with delay" : "");
     printf("%-10s %-8s %8s %6s | %23s %7s | %27s %8s | %12s %8s", "", "", "", "", "rate", "URB",
            "latency, us", "", "CPU ns/URB", "server");
     printf(" | %s\n", report->options->ceiling ? "of the ceiling" : "");
@@ -98,9 +102,9 @@ static void print_latency(const struct histogram *latency)
     static const double parts[] = {0.5, 0.9, 0.99, 0.999};
     char word[WORD_SIZE];
     for (unsigned i = 0; i < sizeof parts / sizeof parts[0]; i++)
-        printf(" %6s", latency->count > 0
-                           ? format_microseconds((double)histogram_quantile(latency, parts[i]), word)
-                           : "-");
+        printf(" %6s", latency->count > 0 ? format_microseconds(
+                                                (double)histogram_quantile(latency, parts[i]), word)
+                                          : "-");
     printf(" %8s", latency->count > 0 ? format_microseconds((double)latency->max_ns, word) : "-");
 }
 
@@ -148,13 +152,14 @@ static void print_in_flight(const struct report *report)
         const struct series *series = &report->series[i];
         char size[WORD_SIZE], depth[WORD_SIZE], amount[WORD_SIZE], part[WORD_SIZE];
         if (series->delay_ms > 0)
-            printf("%g ms round trip, %s %s %s, depth %s: rate x round trip = %s%s in flight, %s of "
-                   "what the depth allows\n",
-                   series->delay_ms, series->device, test_name(series->load.test),
-                   format_size(series->load.size, size), format_depth(&series->load, depth),
-                   format_figure(series_in_flight(series, TARGET), amount),
-                   test_has_size(series->load.test) ? "B" : " URBs",
-                   format_percent(series_filled(series, TARGET), part));
+            printf(
+                "%g ms round trip, %s %s %s, depth %s: rate x round trip = %s%s in flight, %s of "
+                "what the depth allows\n",
+                series->delay_ms, series->device, test_name(series->load.test),
+                format_size(series->load.size, size), format_depth(&series->load, depth),
+                format_figure(series_in_flight(series, TARGET), amount),
+                test_has_size(series->load.test) ? "B" : " URBs",
+                format_percent(series_filled(series, TARGET), part));
     }
 }
 

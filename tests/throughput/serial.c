@@ -39,7 +39,8 @@ static enum outcome check(struct run *run, size_t size)
     }
     while (buffer[i] == expected[i])
         i++;
-    snprintf(run->error_text, ERROR_TEXT_SIZE, "byte %llu of the stream is 0x%02x instead of 0x%02x",
+    snprintf(run->error_text, ERROR_TEXT_SIZE,
+             "byte %llu of the stream is 0x%02x instead of 0x%02x",
              (unsigned long long)(run->received + i), buffer[i], expected[i]);
     return WRONG_BYTES;
 }

@@ -1,7 +1,7 @@
 /*
  * The serial port API end to end, as its users use it (client/port.h). At depth 1 it writes
- * load->size bytes and reads them back, again and again; at any other depth it streams, in writes of
- * load->size bytes, while it reads what comes back. Every byte is compared.
+ * load->size bytes and reads them back, again and again; at any other depth it streams, in writes
+ * of load->size bytes, while it reads what comes back. Every byte is compared.
  */
 #ifndef TESTS_THROUGHPUT_SERIAL_H
 #define TESTS_THROUGHPUT_SERIAL_H

@@ -21,8 +21,9 @@ struct series {
     double delay_ms;
     struct side_result sides[SIDE_COUNT];
     struct statistics ratio; /* of the rates, run by run; NAN without a ceiling */
-    /* Serial: the rate of the library against the reference server, by that of the raw client against
-     * it (the fastest echo of the same size; at depth 1 that at depth 1). NAN: not measured. */
+    /* Serial: the rate of the library against the reference server, by that of the raw client
+     * against it (the fastest echo of the same size; at depth 1 that at depth 1). NAN: not
+     * measured. */
     double client_ratio;
 };
 
