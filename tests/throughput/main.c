@@ -228,7 +228,6 @@ static int measure_all(struct bench *bench, const struct baseline *baseline)
     const struct options *options = &bench->options;
     if (!plan(bench))
         return EXIT_NO_RUN;
-    machine_look(&bench->report.machine);
     report_text_begin(&bench->report);
     for (unsigned i = 0; i < bench->report.count; i++) {
         int status = run_series(bench, i);
@@ -364,6 +363,7 @@ int main(int argc, char **argv)
         return say(error_text, "");
     signal(SIGPIPE, SIG_IGN);
     pattern_prepare();
+    machine_look(&bench.report.machine); /* before the client is pinned */
     bench.report.options = &bench.options;
     join_command(bench.report.command, argc, argv);
     snprintf(bench.report.server, sizeof bench.report.server, "%s", bench.options.server);

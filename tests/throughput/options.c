@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/throughput/baseline.h"
 #include "tests/throughput/pattern.h"
 
 static const char usage[] =
@@ -146,15 +147,6 @@ static const char *parse_cpus(struct options *options, const char *list)
     return NULL;
 }
 
-static const char *parse_number(unsigned *number, const char *text, unsigned long max)
-{
-    unsigned long value;
-    if (!parse_count(text, max, false, &value))
-        return "is out of range";
-    *number = (unsigned)value;
-    return NULL;
-}
-
 /* ---- Options ---- */
 
 enum option_value {
@@ -199,6 +191,7 @@ static const struct option long_options[] = {
 /* Returns NULL, or what is wrong with the argument of an option. */
 static const char *take_option(struct options *options, int option)
 {
+    unsigned long count;
     switch (option) {
     case OPTION_BUSID:
         options->busid = optarg;
@@ -218,15 +211,22 @@ static const char *take_option(struct options *options, int option)
     case OPTION_DEPTH:
         return parse_depths(options, optarg);
     case OPTION_CONNECTIONS:
-        return parse_number(&options->connections, optarg, MAX_CONNECTIONS);
+        if (!parse_count(optarg, MAX_CONNECTIONS, false, &count))
+            return "is not a number of connections from 1 to 1024";
+        options->connections = (unsigned)count;
+        return NULL;
     case OPTION_RUNS:
-        return parse_number(&options->runs, optarg, MAX_RUNS);
+        if (!parse_count(optarg, MAX_RUNS, false, &count))
+            return "is not a number of runs from 1 to 99";
+        options->runs = (unsigned)count;
+        return NULL;
     case OPTION_SECONDS:
-        return parse_real(optarg, 0.01, 3600, &options->seconds) ? NULL : "is not 0.01 to 3600";
+        return parse_real(optarg, 0.01, 3600, &options->seconds) ? NULL
+                                                                 : "is not 0.01 to 3600 seconds";
     case OPTION_CPU:
         return parse_cpus(options, optarg);
     case OPTION_DELAY:
-        return parse_real(optarg, 0, 10000, &options->delay_ms) ? NULL : "is not 0 to 10000";
+        return parse_real(optarg, 0, 10000, &options->delay_ms) ? NULL : "is not 0 to 10000 ms";
     case OPTION_BASELINE:
         options->baseline = optarg;
         return NULL;
@@ -285,5 +285,7 @@ int options_parse(struct options *options, int argc, char **argv)
         return wrong_usage("--busid", "and --emulate exclude each other");
     if (options->script_count > 0 && !options->emulator)
         return wrong_usage("--emulate", "needs --emulator PROGRAM");
+    if (options->baseline && options->runs < BASELINE_MIN_RUNS)
+        return wrong_usage("--baseline", "needs --runs 3 or more, or there is no noise to know");
     return -1;
 }
