@@ -1,5 +1,6 @@
 #include "tests/throughput/baseline.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <math.h>
 #include <string.h>
@@ -10,32 +11,41 @@ struct baseline {
     json_t *root;
 };
 
+/* Returns NULL, or why the file is of no use. */
+static const char *objection_to(json_t *root)
+{
+    const char *format;
+    json_t *series;
+    int runs;
+    if (json_unpack(root, "{s:s, s:i, s:o}", "format", &format, "runs", &runs, "series", &series) <
+            0 ||
+        strcmp(format, "usbip-throughput 1") != 0 || !json_is_array(series))
+        return "it is no file that --json has written";
+    if (runs < BASELINE_MIN_RUNS)
+        return "its figures are of less than 3 runs, so that their noise is not known";
+    return NULL;
+}
+
 struct baseline *baseline_load(const char *path, char error_text[BASELINE_ERROR_SIZE])
 {
     json_error_t error;
-    const char *format = NULL, *why = NULL;
-    int runs = 0;
-    json_t *root = json_load_file(path, 0, &error), *series = NULL;
-    if (!root)
-        why = error.text;
-    else if (json_unpack(root, "{s:s, s:i, s:o}", "format", &format, "runs", &runs, "series",
-                         &series) < 0 ||
-             strcmp(format, "usbip-throughput 1") != 0 || !json_is_array(series))
-        why = "it is no file that --json has written";
-    else if (runs < BASELINE_MIN_RUNS)
-        why = "its figures are of less than 3 runs, so that their noise is not known";
-    struct baseline *baseline = why ? NULL : malloc(sizeof *baseline);
+    FILE *file = fopen(path, "r");
+    struct baseline *baseline = file ? calloc(1, sizeof *baseline) : NULL;
+    const char *why = strerror(errno);
     if (baseline) {
-        baseline->root = root;
-        return baseline;
+        baseline->root = json_loadf(file, 0, &error);
+        why = baseline->root ? objection_to(baseline->root) : error.text;
     }
-    if (!root && error.line > 0)
+    if (file)
+        fclose(file);
+    if (!why)
+        return baseline;
+    if (baseline && !baseline->root)
         snprintf(error_text, BASELINE_ERROR_SIZE, "the baseline %.200s: line %d: %.200s", path,
                  error.line, why);
     else
-        snprintf(error_text, BASELINE_ERROR_SIZE, "the baseline %.200s: %.200s", path,
-                 why ? why : "out of memory");
-    json_decref(root);
+        snprintf(error_text, BASELINE_ERROR_SIZE, "the baseline %.200s: %.200s", path, why);
+    baseline_free(baseline);
     return NULL;
 }
 

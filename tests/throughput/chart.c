@@ -14,6 +14,7 @@ enum {
     PLOT_WIDTH = WIDTH - LEFT - RIGHT,
     PLOT_HEIGHT = HEIGHT - TOP - BOTTOM,
     MIN_TICK_DISTANCE = 44,
+    LETTER_WIDTH = 7,
 };
 
 /* Of bars. */
@@ -164,10 +165,11 @@ static void write_x_axis(FILE *file, const struct chart *chart, const struct sca
         if (x - last < MIN_TICK_DISTANCE)
             continue; /* its label would touch the one before */
         last = x;
-        /* The last one ends where the picture does. */
-        bool at_end = x > WIDTH - MIN_TICK_DISTANCE / 2;
+        /* One that would reach over the end of the picture ends there. */
+        double half = LETTER_WIDTH / 2.0 * (double)strlen(chart->ticks[i].label);
+        bool at_end = x + half > WIDTH;
         fprintf(file, "<text class=\"tick %s\" x=\"%.1f\" y=\"%d\">", at_end ? "end" : "middle",
-                at_end ? WIDTH - 2.0 : x, TOP + PLOT_HEIGHT + 18);
+                at_end ? WIDTH : x, TOP + PLOT_HEIGHT + 18);
         write_escaped(file, chart->ticks[i].label);
         fputs("</text>\n", file);
     }
@@ -257,7 +259,7 @@ void chart_write_bars(FILE *file, const char *title, const struct chart_bar *bar
     for (unsigned i = 0; i < count; i++)
         max = fmin(fmax(max, bars[i].high), bars_max_part);
     begin_figure(file, title, height);
-    for (double part = 0; part <= max; part += 0.25) {
+    for (double part = 0; part <= max; part += max > 1.4 ? 0.5 : 0.25) {
         double x = bar_end(part, max);
         fprintf(file,
                 "<line class=\"%s\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%d\" y2=\"%d\"/>"

@@ -41,7 +41,7 @@ static const char style[] =
     "font-size:13px;color:var(--soft)}.legend svg{width:30px;height:10px;margin-right:6px}\n"
     ".wide{overflow-x:auto}table{border-collapse:collapse;font-size:13px;"
     "font-variant-numeric:tabular-nums;margin:8px 0}caption{text-align:left;font-weight:600;"
-    "padding:4px 0}th,td{padding:3px 9px;text-align:right;white-space:nowrap;"
+    "padding:4px 0}th,td{padding:3px 7px;text-align:right;white-space:nowrap;"
     "border-bottom:1px solid var(--rule)}th{color:var(--soft);font-weight:600}"
     "th[scope=row],.left{text-align:left}tbody th{color:var(--ink);font-weight:400}\n"
     ".glance td{min-width:64px}";
@@ -321,8 +321,8 @@ static void write_table(FILE *file, const struct group *group)
             "<th scope=\"col\">%s</th><th scope=\"col\">min – max</th>"
             "%s<th scope=\"col\">p50 µs</th><th scope=\"col\">p90</th>"
             "<th scope=\"col\">p99</th><th scope=\"col\">p99.9</th><th scope=\"col\">max</th>"
-            "<th scope=\"col\">client ns/URB</th><th scope=\"col\">server ns/URB</th>"
-            "<th scope=\"col\">server RSS, B</th><th scope=\"col\">of the ceiling</th></tr></thead>"
+            "<th scope=\"col\">client ns</th><th scope=\"col\">server ns</th>"
+            "<th scope=\"col\">RSS, B</th><th scope=\"col\">of the ceiling</th></tr></thead>"
             "\n<tbody>\n",
             has_size ? "B/s" : "URB/s", has_size ? "<th scope=\"col\">URB/s</th>" : "");
     for (unsigned i = 0; i < group->count; i++) {
