@@ -19,10 +19,10 @@
 #include "tests/throughput/resources.h"
 #include "tests/throughput/serial.h"
 
-enum { MAX_SERIES = MAX_SCRIPTS * (2 + 4 * MAX_SIZES) * MAX_DEPTHS };
+enum { SERIES_STEP = 64 }; /* for so many more memory is asked for */
 
 struct bench {
-    struct options options;
+    const struct options *options;
     struct report report;
 
     struct emulator_process emulator;
@@ -35,6 +35,7 @@ struct bench {
     int device_count;
 
     const struct device **planned; /* of report.series */
+    bool out_of_memory;
     struct sample *samples[SIDE_COUNT];
 };
 
@@ -46,6 +47,23 @@ static int say(const char *what, const char *why)
 
 /* ---- Which series there are ---- */
 
+/* Room for one more. */
+static bool grow_plan(struct bench *bench)
+{
+    struct report *report = &bench->report;
+    size_t capacity = report->count + SERIES_STEP;
+    if (report->count % SERIES_STEP != 0)
+        return true;
+    struct series *series = realloc(report->series, capacity * sizeof *series);
+    if (series)
+        report->series = series;
+    const struct device **planned = realloc(bench->planned, capacity * sizeof *planned);
+    if (planned)
+        bench->planned = planned;
+    bench->out_of_memory |= !series || !planned;
+    return series && planned;
+}
+
 static void plan_series(struct bench *bench, int index, enum test test, uint32_t size,
                         unsigned depth)
 {
@@ -55,8 +73,8 @@ static void plan_series(struct bench *bench, int index, enum test test, uint32_t
         .test = test,
         .size = size,
         .depth = depth,
-        .connections = test == TEST_SERIAL ? 1 : bench->options.connections,
-        .seconds = bench->options.seconds,
+        .connections = test == TEST_SERIAL ? 1 : bench->options->connections,
+        .seconds = bench->options->seconds,
     };
     const char *objection = device_objects(device, &load);
     char word[WORD_SIZE];
@@ -65,10 +83,12 @@ static void plan_series(struct bench *bench, int index, enum test test, uint32_t
                     format_size(size, word), depth, objection);
         return;
     }
+    if (!grow_plan(bench))
+        return;
     struct series *series = &report->series[report->count];
     *series = (struct series){
         .load = load,
-        .delay_ms = bench->options.delay_ms,
+        .delay_ms = bench->options->delay_ms,
         .ratio = {NAN, NAN, NAN},
         .client_ratio = NAN,
     };
@@ -79,18 +99,18 @@ static void plan_series(struct bench *bench, int index, enum test test, uint32_t
 static void plan_serial(struct bench *bench, int index, uint32_t size)
 {
     bool stream = false;
-    for (unsigned i = 0; i < bench->options.depth_count; i++) {
-        if (bench->options.depths[i] == 1)
+    for (unsigned i = 0; i < bench->options->depth_count; i++) {
+        if (bench->options->depths[i] == 1)
             plan_series(bench, index, TEST_SERIAL, size, 1);
         else if (!stream)
             plan_series(bench, index, TEST_SERIAL, size, SERIAL_STREAM);
-        stream |= bench->options.depths[i] != 1;
+        stream |= bench->options->depths[i] != 1;
     }
 }
 
 static void plan_test(struct bench *bench, int index, enum test test)
 {
-    const struct options *options = &bench->options;
+    const struct options *options = bench->options;
     if (test == TEST_PING) {
         plan_series(bench, index, test, USB_DT_DEVICE_SIZE, 1);
     } else if (test == TEST_PIPELINE) {
@@ -108,25 +128,22 @@ static void plan_test(struct bench *bench, int index, enum test test)
 
 static bool plan(struct bench *bench)
 {
-    bench->report.series = calloc(MAX_SERIES, sizeof *bench->report.series);
-    bench->planned = calloc(MAX_SERIES, sizeof *bench->planned);
-    for (enum side side = TARGET; side < SIDE_COUNT; side++)
-        bench->samples[side] = calloc(bench->options.runs, sizeof *bench->samples[side]);
-    if (!bench->report.series || !bench->planned || !bench->samples[TARGET] ||
-        !bench->samples[CEILING]) {
-        say("out of memory", "");
-        return false;
+    for (enum side side = TARGET; side < SIDE_COUNT; side++) {
+        bench->samples[side] = calloc(bench->options->runs, sizeof *bench->samples[side]);
+        bench->out_of_memory |= !bench->samples[side];
     }
     for (int i = 0; i < bench->device_count; i++) {
         for (enum test test = TEST_PING; test < TEST_COUNT; test++) {
-            if (device_suits(&bench->devices[i], i, &bench->options, test))
+            if (device_suits(&bench->devices[i], i, bench->options, test))
                 plan_test(bench, i, test);
         }
     }
-    if (bench->report.count == 0)
+    if (bench->out_of_memory)
+        say("out of memory", "");
+    else if (bench->report.count == 0)
         say("nothing to measure: none of the tests suits a device",
             bench->report.note_count > 0 ? bench->report.notes[0] : "");
-    return bench->report.count > 0;
+    return !bench->out_of_memory && bench->report.count > 0;
 }
 
 /* ---- Measuring ---- */
@@ -147,7 +164,7 @@ static void show_progress(const struct bench *bench, const struct series *series
     fprintf(stderr, "\r\033[K%u/%u  %s %s %s, depth %s: run %u of %u, %s",
             (unsigned)(series - bench->report.series) + 1, bench->report.count, series->device,
             test_name(series->load.test), format_size(series->load.size, size),
-            format_depth(&series->load, depth), run + 1, bench->options.runs,
+            format_depth(&series->load, depth), run + 1, bench->options->runs,
             side == TARGET ? "server" : "reference");
     if (run > 0)
         fprintf(stderr, " (last %s/s)", format_figure(amount / last->seconds, rate));
@@ -170,7 +187,7 @@ static enum outcome run_once(struct bench *bench, unsigned index, unsigned run, 
         .busids = bench->planned[index]->busids,
         .server_pid = bench->pids[side],
     };
-    snprintf(peer.address, sizeof peer.address, "%s", bench->addresses[side]);
+    memcpy(peer.address, bench->addresses[side], sizeof peer.address);
     if (side == CEILING) {
         for (unsigned i = 0; i < load->connections; i++)
             busids[i] = ceiling_busid(load->test);
@@ -185,8 +202,8 @@ static enum outcome run_once(struct bench *bench, unsigned index, unsigned run, 
 static int run_series(struct bench *bench, unsigned index)
 {
     struct series *series = &bench->report.series[index];
-    enum side sides = bench->options.ceiling ? SIDE_COUNT : CEILING;
-    for (unsigned run = 0; run < bench->options.runs; run++) {
+    enum side sides = bench->options->ceiling ? SIDE_COUNT : CEILING;
+    for (unsigned run = 0; run < bench->options->runs; run++) {
         for (enum side side = TARGET; side < sides; side++) {
             char error_text[ERROR_TEXT_SIZE] = "", size[WORD_SIZE], depth[WORD_SIZE];
             enum outcome outcome = run_once(bench, index, run, side, error_text);
@@ -202,10 +219,10 @@ static int run_series(struct bench *bench, unsigned index)
     }
     clear_progress();
     for (enum side side = TARGET; side < sides; side++)
-        series_summarize(&series->sides[side], bench->samples[side], bench->options.runs);
-    if (bench->options.ceiling)
+        series_summarize(&series->sides[side], bench->samples[side], bench->options->runs);
+    if (bench->options->ceiling)
         series_compare(series, (const struct sample *[]){bench->samples[0], bench->samples[1]},
-                       bench->options.runs);
+                       bench->options->runs);
     report_text_series(&bench->report, series);
     return EXIT_MEASURED;
 }
@@ -214,7 +231,7 @@ static int run_series(struct bench *bench, unsigned index)
 static int compare_with_baseline(const struct bench *bench, const struct baseline *baseline)
 {
     unsigned compared;
-    printf("\ncompared with %s:\n", bench->options.baseline);
+    printf("\ncompared with %s:\n", bench->options->baseline);
     unsigned losses =
         baseline_compare(baseline, bench->report.series, bench->report.count, stdout, &compared);
     printf("%u of %u figures compared, %u losses\n", compared, bench->report.count, losses);
@@ -225,7 +242,7 @@ static int compare_with_baseline(const struct bench *bench, const struct baselin
 
 static int measure_all(struct bench *bench, const struct baseline *baseline)
 {
-    const struct options *options = &bench->options;
+    const struct options *options = bench->options;
     if (!plan(bench))
         return EXIT_NO_RUN;
     report_text_begin(&bench->report);
@@ -247,7 +264,7 @@ static int measure_all(struct bench *bench, const struct baseline *baseline)
 
 static bool start_emulator(struct bench *bench)
 {
-    const struct options *options = &bench->options;
+    const struct options *options = bench->options;
     unsigned count = options->script_count * options->connections;
     char **scripts = calloc(count, sizeof *scripts);
     bool started = false;
@@ -259,7 +276,7 @@ static bool start_emulator(struct bench *bench)
     free(scripts);
     if (!started)
         return false; /* which has been said */
-    snprintf(bench->addresses[TARGET], ADDRESS_SIZE, "%s", bench->emulator.address);
+    memcpy(bench->addresses[TARGET], bench->emulator.address, sizeof bench->emulator.address);
     snprintf(bench->report.server, sizeof bench->report.server, "the emulator, %s",
              options->emulator);
     bench->pids[TARGET] = (int)bench->emulator.pid;
@@ -270,7 +287,7 @@ static bool start_ceiling(struct bench *bench, char error_text[ERROR_TEXT_SIZE])
 {
     if (!ceiling_start(&bench->ceiling, error_text))
         return false;
-    snprintf(bench->addresses[CEILING], ADDRESS_SIZE, "%s", bench->ceiling.address);
+    memcpy(bench->addresses[CEILING], bench->ceiling.address, ADDRESS_SIZE);
     bench->pids[CEILING] = bench->ceiling.pid;
     return true;
 }
@@ -281,16 +298,16 @@ static bool start_relays(struct bench *bench, char error_text[ERROR_TEXT_SIZE])
         char *address = bench->addresses[side];
         if (*address == '\0')
             continue;
-        if (!relay_start(&bench->relays[side], address, bench->options.delay_ms, error_text))
+        if (!relay_start(&bench->relays[side], address, bench->options->delay_ms, error_text))
             return false;
-        snprintf(address, ADDRESS_SIZE, "%s", bench->relays[side].address);
+        memcpy(address, bench->relays[side].address, ADDRESS_SIZE);
     }
     return true;
 }
 
 static bool pin(const struct bench *bench, char error_text[ERROR_TEXT_SIZE])
 {
-    const struct options *options = &bench->options;
+    const struct options *options = bench->options;
     bool well = options->client_cpu == NO_CPU || pin_to_core(0, options->client_cpu);
     for (enum side side = TARGET; side < SIDE_COUNT && options->server_cpu != NO_CPU; side++)
         well =
@@ -305,7 +322,7 @@ static bool pin(const struct bench *bench, char error_text[ERROR_TEXT_SIZE])
 static bool start_servers(struct bench *bench)
 {
     char error_text[ERROR_TEXT_SIZE] = "";
-    const struct options *options = &bench->options;
+    const struct options *options = bench->options;
     if (options->script_count > 0 && !start_emulator(bench))
         return false;
     bench->device_count =
@@ -353,21 +370,22 @@ static void free_all(struct bench *bench)
 
 int main(int argc, char **argv)
 {
-    static struct bench bench;
+    static struct options options;
+    static struct bench bench = {.options = &options};
     char error_text[BASELINE_ERROR_SIZE];
     struct baseline *baseline = NULL;
-    int status = options_parse(&bench.options, argc, argv);
+    int status = options_parse(&options, argc, argv);
     if (status >= 0)
         return status;
-    if (bench.options.baseline && !(baseline = baseline_load(bench.options.baseline, error_text)))
+    if (options.baseline && !(baseline = baseline_load(options.baseline, error_text)))
         return say(error_text, "");
     signal(SIGPIPE, SIG_IGN);
     pattern_prepare();
     machine_look(&bench.report.machine); /* before the client is pinned */
-    bench.report.options = &bench.options;
+    bench.report.options = &options;
     join_command(bench.report.command, argc, argv);
-    snprintf(bench.report.server, sizeof bench.report.server, "%s", bench.options.server);
-    snprintf(bench.addresses[TARGET], ADDRESS_SIZE, "%s", bench.options.server);
+    snprintf(bench.report.server, sizeof bench.report.server, "%s", options.server);
+    snprintf(bench.addresses[TARGET], ADDRESS_SIZE, "%s", options.server);
     status = start_servers(&bench) ? measure_all(&bench, baseline) : EXIT_NO_RUN;
     status = stop_servers(&bench, status);
     free_all(&bench);
