@@ -2,7 +2,7 @@
 
 load("@rules_shell//shell:sh_test.bzl", "sh_test")
 
-def guest_test(name, src, scenario, data = [], env = {}, **kwargs):
+def guest_test(name, src, scenario, data = [], env = {}, tags = [], **kwargs):
     """A test in two halves: a scenario that runs in the guest, and a script on the host.
 
     Incompatible, and so skipped, where there is no guest: see @linux_guest.
@@ -13,6 +13,7 @@ def guest_test(name, src, scenario, data = [], env = {}, **kwargs):
       scenario: shell script that the guest runs, see init.sh.
       data: what the script needs beyond that.
       env: as in sh_test; `$(rootpath ...)` is how the script finds its data.
+      tags: besides "guest".
       **kwargs: as in sh_test.
     """
     files = {
@@ -34,6 +35,6 @@ def guest_test(name, src, scenario, data = [], env = {}, **kwargs):
         srcs = [src],
         data = data + files.values(),
         env = all_env,
-        tags = ["guest"],
+        tags = ["guest"] + tags,
         **kwargs
     )

@@ -121,6 +121,7 @@ static int64_t import(struct attachment *attachment, const char *busid,
         return -1;
     usbip_decode_device_record(bytes, &record);
     attachment->devid = usbip_devid(&record);
+    attachment->bConfigurationValue = record.bConfigurationValue;
     return USBIP_ST_OK;
 }
 
@@ -263,7 +264,10 @@ static int set_up(struct attachment *attachment, char error_text[ERROR_TEXT_SIZE
         return -1;
     const struct usbip_setup set = {0, USB_REQ_SET_CONFIGURATION, d.bConfigurationValue, 0, 0};
     look_at_endpoints(attachment, &configuration);
-    if (control(attachment, &set, NULL, error_text) < 0)
+    /* To some devices the same configuration once more is a reason to forget what they were doing.
+     */
+    if (attachment->bConfigurationValue != d.bConfigurationValue &&
+        control(attachment, &set, NULL, error_text) < 0)
         return -1;
     return raise_lines(attachment, &configuration, error_text);
 }

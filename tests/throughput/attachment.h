@@ -18,7 +18,8 @@ enum {
 struct attachment {
     int socket; /* blocking, with REPLY_TIMEOUT_MS; -1: none */
     uint32_t devid;
-    uint32_t seqnum; /* the last one that was used */
+    uint32_t seqnum;             /* the last one that was used */
+    uint8_t bConfigurationValue; /* at the import; 0: not configured */
     uint8_t device_descriptor[USB_DT_DEVICE_SIZE];
     uint8_t bulk_in, bulk_out; /* endpoint numbers; 0: there is none */
     uint16_t bulk_in_packet;   /* wMaxPacketSize */
@@ -28,8 +29,9 @@ struct attachment {
 int connect_to(const char *address, char error_text[ERROR_TEXT_SIZE]);
 
 /*
- * Imports the device, reads its descriptors, sets its configuration and, when it is a serial device
- * of class CDC, raises DTR and RTS. Returns 0, or -1 and why; then there is nothing to detach.
+ * Imports the device, reads its descriptors, sets its configuration if it has none and, when it is
+ * a serial device of class CDC, raises DTR and RTS. Returns 0, or -1 and why; then there is nothing
+ * to detach.
  */
 int attach(struct attachment *attachment, const char *address, const char *busid,
            char error_text[ERROR_TEXT_SIZE]);

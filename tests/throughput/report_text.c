@@ -165,7 +165,6 @@ static void print_in_flight(const struct report *report)
 
 void report_text_end(const struct report *report)
 {
-    printf("\n");
     print_clients(report);
     print_in_flight(report);
     for (unsigned i = 0; i < report->note_count; i++)

@@ -3,13 +3,14 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "client/port.h"
 #include "tests/throughput/client.h"
 #include "tests/throughput/pattern.h"
 #include "tests/throughput/resources.h"
 
-enum { OPEN_TIMEOUT_MS = 20000, READ_SIZE = 256 << 10 };
+enum { OPEN_TIMEOUT_MS = 20000, RETRY_PAUSE_NS = 1000000, READ_SIZE = 256 << 10 };
 
 struct run {
     const struct load *load;
@@ -121,6 +122,18 @@ static enum outcome measure(struct run *run)
     return run_for(run, 0, true);
 }
 
+/* A server gives a device free some time after the connection before was closed. */
+static int open_when_free(struct usbip_port *port)
+{
+    const struct timespec pause = {.tv_nsec = RETRY_PAUSE_NS};
+    uint64_t until_ns = now_ns() + IMPORT_RETRY_MS * UINT64_C(1000000);
+    int result;
+    while ((result = usbip_port_open(port, OPEN_TIMEOUT_MS)) == USBIP_ERROR_BUSY &&
+           now_ns() < until_ns)
+        nanosleep(&pause, NULL);
+    return result;
+}
+
 enum outcome serial_run(const struct load *load, const struct peer *peer, struct sample *sample,
                         char error_text[ERROR_TEXT_SIZE])
 {
@@ -133,7 +146,7 @@ enum outcome serial_run(const struct load *load, const struct peer *peer, struct
         return NO_RUN;
     }
     usbip_port_set_restore(run.port, false, 0); /* a lost connection is an error here */
-    if (usbip_port_open(run.port, OPEN_TIMEOUT_MS) < 0)
+    if (open_when_free(run.port) < 0)
         failed(&run, NO_RUN);
     else
         outcome = measure(&run);
