@@ -90,6 +90,7 @@ static void plan_series(struct bench *bench, int index, enum test test, uint32_t
         .load = load,
         .delay_ms = bench->options->delay_ms,
         .ratio = {NAN, NAN, NAN},
+        .cpu_ratio = {NAN, NAN, NAN},
         .client_ratio = NAN,
     };
     snprintf(series->device, sizeof series->device, "%s", device->label);

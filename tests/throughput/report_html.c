@@ -309,6 +309,7 @@ static void write_row(FILE *file, const struct series *series, enum side side)
     write_cell(file, format_figure(result->server_ns.median, word));
     write_cell(file, format_figure(result->server_rss, word));
     write_cell(file, side == TARGET ? format_percent(series->ratio.median, word) : "");
+    write_cell(file, side == TARGET ? format_percent(series->cpu_ratio.median, word) : "");
     fputs("</tr>\n", file);
 }
 
@@ -322,8 +323,8 @@ static void write_table(FILE *file, const struct group *group)
             "%s<th scope=\"col\">p50 µs</th><th scope=\"col\">p90</th>"
             "<th scope=\"col\">p99</th><th scope=\"col\">p99.9</th><th scope=\"col\">max</th>"
             "<th scope=\"col\">client ns</th><th scope=\"col\">server ns</th>"
-            "<th scope=\"col\">RSS, B</th><th scope=\"col\">of the ceiling</th></tr></thead>"
-            "\n<tbody>\n",
+            "<th scope=\"col\">RSS, B</th><th scope=\"col\">of the ceiling</th>"
+            "<th scope=\"col\">by CPU</th></tr></thead>\n<tbody>\n",
             has_size ? "B/s" : "URB/s", has_size ? "<th scope=\"col\">URB/s</th>" : "");
     for (unsigned i = 0; i < group->count; i++) {
         for (enum side side = TARGET; side < SIDE_COUNT; side++) {

@@ -93,7 +93,7 @@ void report_text_begin(const struct report *report)
            "test", "size", "depth", "median", "min-max", "/s", "p50", "p90", "p99", "p99.9", "max",
            "client", "serv.", "RSS");
     if (report->options->ceiling)
-        printf(" | %7s %9s", "median", "min-max");
+        printf(" | %7s %9s %6s", "median", "min-max", "by CPU");
     printf("\n");
 }
 
@@ -114,7 +114,7 @@ void report_text_series(const struct report *report, const struct series *series
     const struct statistics *rate = series_rate(series, TARGET);
     char size[WORD_SIZE], depth[WORD_SIZE], median[WORD_SIZE], min[WORD_SIZE], max[WORD_SIZE];
     char range[2 * WORD_SIZE], urbs[WORD_SIZE], client[WORD_SIZE], server[WORD_SIZE];
-    char rss[WORD_SIZE];
+    char rss[WORD_SIZE], cpu[WORD_SIZE];
     snprintf(range, sizeof range, "%s-%s", format_figure(rate->min, min),
              format_figure(rate->max, max));
     printf("%-10.10s %-8s %8s %6s | %7s %15s %7s |", series->device, test_name(series->load.test),
@@ -127,7 +127,8 @@ void report_text_series(const struct report *report, const struct series *series
     if (report->options->ceiling) {
         snprintf(range, sizeof range, "%.0f-%.0f", series->ratio.min * 100,
                  series->ratio.max * 100);
-        printf(" | %7s %9s", format_percent(series->ratio.median, median), range);
+        printf(" | %7s %9s %6s", format_percent(series->ratio.median, median), range,
+               format_percent(series->cpu_ratio.median, cpu));
     }
     printf("\n");
     fflush(stdout);

@@ -37,20 +37,25 @@ void series_summarize(struct side_result *result, const struct sample *samples, 
     result->server_ns = statistics_of(server, runs);
 }
 
-static double rate_of(const struct load *load, const struct sample *sample)
+/* Of payload, or URBs where there is none. */
+static double amount_of(const struct load *load, const struct sample *sample)
 {
-    uint64_t amount = test_has_size(load->test) ? sample->bytes : sample->urbs;
-    return (double)amount / sample->seconds;
+    return (double)(test_has_size(load->test) ? sample->bytes : sample->urbs);
 }
 
 void series_compare(struct series *series, const struct sample *samples[SIDE_COUNT], unsigned runs)
 {
-    double ratios[MAX_RUNS];
+    double ratios[MAX_RUNS], cpu_ratios[MAX_RUNS];
     for (unsigned i = 0; i < runs; i++) {
-        double ceiling = rate_of(&series->load, &samples[CEILING][i]);
-        ratios[i] = ceiling > 0 ? rate_of(&series->load, &samples[TARGET][i]) / ceiling : NAN;
+        const struct sample *target = &samples[TARGET][i], *ceiling = &samples[CEILING][i];
+        double amount = amount_of(&series->load, target) / amount_of(&series->load, ceiling);
+        double cpu_ns = target->client_cpu_ns + target->server_cpu_ns;
+        double ceiling_cpu_ns = ceiling->client_cpu_ns + ceiling->server_cpu_ns;
+        ratios[i] = amount * ceiling->seconds / target->seconds;
+        cpu_ratios[i] = amount * ceiling_cpu_ns / cpu_ns;
     }
     series->ratio = statistics_of(ratios, runs);
+    series->cpu_ratio = statistics_of(cpu_ratios, runs);
 }
 
 static double raw_rate(const struct series *series, unsigned count, const struct load *serial)

@@ -21,6 +21,9 @@ struct series {
     double delay_ms;
     struct side_result sides[SIDE_COUNT];
     struct statistics ratio; /* of the rates, run by run; NAN without a ceiling */
+    /* The same of the CPU time that client and server together need for as much: what the ratio
+     * would be on one core that does nothing else. */
+    struct statistics cpu_ratio;
     /* Serial: the rate of the library against the reference server, by that of the raw client
      * against it (the fastest echo of the same size; at depth 1 that at depth 1). NAN: not
      * measured. */
@@ -32,7 +35,7 @@ const struct statistics *series_rate(const struct series *series, enum side side
 
 /* One side's samples, in a result. */
 void series_summarize(struct side_result *result, const struct sample *samples, unsigned runs);
-/* The ratio of the rates, run by run. */
+/* Fills in ratio and cpu_ratio. */
 void series_compare(struct series *series, const struct sample *samples[SIDE_COUNT], unsigned runs);
 /* Fills in client_ratio of all serial series. */
 void series_compare_clients(struct series *series, unsigned count);

@@ -35,18 +35,27 @@ static void test_unknown(void)
 
 static struct sample samples[SIDE_COUNT][3];
 
-/* The ratio is that of each run to its own reference, not of medians. */
+/* The ratio is that of each run to its own reference, not of medians; CPU time is that of both. */
 static void test_ratio(void)
 {
     const double target[] = {100, 10, 60}, ceiling[] = {200, 10, 100};
     static struct series series = {.load = {.test = TEST_OUT, .size = 1}};
     memset(samples, 0, sizeof samples);
     for (int i = 0; i < 3; i++) {
-        samples[TARGET][i] = (struct sample){.seconds = 2, .bytes = (uint64_t)target[i]};
-        samples[CEILING][i] = (struct sample){.seconds = 2, .bytes = (uint64_t)ceiling[i]};
+        samples[TARGET][i] = (struct sample){
+            .seconds = 2, .bytes = (uint64_t)target[i], .client_cpu_ns = 300, .server_cpu_ns = 700};
+        samples[CEILING][i] = (struct sample){.seconds = 2,
+                                              .bytes = (uint64_t)ceiling[i],
+                                              .client_cpu_ns = 250,
+                                              .server_cpu_ns = 250};
     }
     series_compare(&series, (const struct sample *[]){samples[TARGET], samples[CEILING]}, 3);
     CU_ASSERT_TRUE(is(series.ratio, 0.6, 0.5, 1));
+    CU_ASSERT_TRUE(is(series.cpu_ratio, 0.3, 0.25, 0.5));
+    samples[TARGET][0].server_cpu_ns = NAN; /* not on this machine */
+    series_compare(&series, (const struct sample *[]){samples[TARGET], samples[CEILING]}, 3);
+    CU_ASSERT_FALSE(isnan(series.ratio.median));
+    CU_ASSERT_TRUE(isnan(series.cpu_ratio.median));
 }
 
 static void test_summary(void)
