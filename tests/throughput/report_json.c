@@ -46,12 +46,13 @@ static json_t *side_of(const struct side_result *side)
 static json_t *one_series(const struct series *series)
 {
     const struct load *load = &series->load;
-    return json_pack("{s:s, s:s, s:i, s:i, s:i, s:f, s:o, s:o, s:o, s:o, s:o}", "device",
+    return json_pack("{s:s, s:s, s:i, s:i, s:i, s:f, s:o, s:o, s:o, s:o, s:o, s:o}", "device",
                      series->device, "test", test_name(load->test), "size", (int)load->size,
                      "depth", (int)load->depth, "connections", (int)load->connections, "delay_ms",
                      series->delay_ms, "target", side_of(&series->sides[TARGET]), "ceiling",
                      side_of(&series->sides[CEILING]), "ratio", summary(&series->ratio),
-                     "client_ratio", number(series->client_ratio), "in_flight_of_possible",
+                     "cpu_ratio", summary(&series->cpu_ratio), "client_ratio",
+                     number(series->client_ratio), "in_flight_of_possible",
                      number(series_filled(series, TARGET)));
 }
 

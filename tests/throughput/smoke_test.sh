@@ -60,6 +60,7 @@ for series in run["series"]:
         assert series[side]["client_cpu_ns_per_urb"] is not None or series["test"] == "serial", name
     if series["test"] != "serial":
         assert series["ratio"]["median"] > 0, name
+        assert series["cpu_ratio"]["median"] > 0, name
 expected = {("echo", "ping"), ("echo", "pipeline"), ("echo", "echo"), ("echo", "serial"),
             ("echo_lua", "echo"), ("echo_lua", "serial"), ("sink", "out"), ("source", "in")}
 assert seen == expected, seen ^ expected
