@@ -25,6 +25,8 @@ enum {
     KEPT_PIECES =
         MAX_WAITING / 2, /* beyond these, or so many bytes, an OUT URB waits with its piece */
     KEPT_BYTES = 1 << 20,
+    MANY_BYTES = 64 << 10,
+    LARGE_OUT = 16 << 10,
     LARGE_REPLY = 32 << 10,
     SMALL_SEND_BUFFER = 128 << 10,
     ANSWERS_PER_WRITE = 4096,
@@ -395,6 +397,15 @@ static bool take_input(struct connection *connection, bool more)
     return true;
 }
 
+/*
+ * A sink drops what it reads, so it can read again before it answers, and answers more at once.
+ * Found by trying: worth it after a full read, and of large transfers after a quarter of one.
+ */
+static bool more_is_coming(const struct connection *connection, size_t size, size_t room)
+{
+    return size == room || (size >= MANY_BYTES && connection->skip_length >= LARGE_OUT);
+}
+
 static void serve_urbs(struct connection *connection)
 {
     bool more = false; /* is there, probably */
@@ -408,8 +419,7 @@ static void serve_urbs(struct connection *connection)
             size = 0;
         else if (size <= 0)
             return;
-        /* What a sink reads needs not be kept until the answers are sent. */
-        more = (size_t)size == room && connection->role == SINK;
+        more = connection->role == SINK && more_is_coming(connection, (size_t)size, room);
         connection->size += (size_t)size;
         if (!take_input(connection, more))
             return;
