@@ -322,7 +322,7 @@ static void write_table(FILE *file, const struct group *group)
             "<th scope=\"col\">%s</th><th scope=\"col\">min – max</th>"
             "%s<th scope=\"col\">p50 µs</th><th scope=\"col\">p90</th>"
             "<th scope=\"col\">p99</th><th scope=\"col\">p99.9</th><th scope=\"col\">max</th>"
-            "<th scope=\"col\">client ns</th><th scope=\"col\">server ns</th>"
+            "<th scope=\"col\">CPU ns, client</th><th scope=\"col\">CPU ns, server</th>"
             "<th scope=\"col\">RSS, B</th><th scope=\"col\">of the ceiling</th>"
             "<th scope=\"col\">by CPU</th></tr></thead>\n<tbody>\n",
             has_size ? "B/s" : "URB/s", has_size ? "<th scope=\"col\">URB/s</th>" : "");
@@ -420,7 +420,10 @@ static void write_head(FILE *file, const struct report *report)
             "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n"
             "<title>USB/IP throughput</title>\n<style>\n%s\n</style></head><body>\n"
             "<h1>USB/IP throughput</h1>\n<p class=\"soft\">Medians of %u runs of %g s. Every byte "
-            "was checked.</p>\n<dl>\n",
+            "was checked. CPU times are per URB; \"by CPU\" is the ratio to the ceiling of the CPU "
+            "time that "
+            "client and server need together, which other load on the machine does not "
+            "change.</p>\n<dl>\n",
             style, report->options->runs, report->options->seconds);
     write_item(file, "Server", report->server);
     if (!isnan(machine->load_average))
