@@ -31,7 +31,6 @@ enum {
     SMALL_SEND_BUFFER = 128 << 10,
     ANSWERS_PER_WRITE = 4096,
     BULK = 1,
-    INTERRUPT = 2,
     NO_PDU = 0,
     BAD_PDU = -1,
 };
@@ -50,95 +49,22 @@ enum {
 
 enum role { ECHO = 1, SINK, SOURCE };
 
+/* 1209:000d, USB 2.0, one configuration */
 static const uint8_t device_descriptor[USB_DT_DEVICE_SIZE] = {
-    18,
-    USB_DT_DEVICE,
-    0x00,
-    0x02,
-    USB_CLASS_COMM,
-    0,
-    0,
-    64,
-    0x09,
-    0x12, /* 1209:000d */
-    0x0d,
-    0x00,
-    0x00,
-    0x01,
-    0,
-    0,
-    0,
-    1,
+    18, 1, 0x00, 0x02, 2, 0, 0, 64, 0x09, 0x12, 0x0d, 0x00, 0x00, 0x01, 0, 0, 0, 1,
 };
 
 static const uint8_t configuration[] = {
-    9,
-    USB_DT_CONFIG,
-    67,
-    0,
-    2,
-    1,
-    0,
-    USB_CONFIG_ATT_ONE,
-    50, /* 2 interfaces */
-    9,
-    USB_DT_INTERFACE,
-    0,
-    0,
-    1,
-    USB_CLASS_COMM,
-    CDC_SUBCLASS_ACM,
-    0,
-    0, /* 0: control */
-    5,
-    USB_DT_CS_INTERFACE,
-    CDC_HEADER_TYPE,
-    0x10,
-    0x01, /* CDC 1.10 */
-    4,
-    USB_DT_CS_INTERFACE,
-    CDC_ACM_TYPE,
-    CDC_CAP_LINE, /* */
-    5,
-    USB_DT_CS_INTERFACE,
-    CDC_CALL_MANAGEMENT_TYPE,
-    0,
-    1, /* */
-    5,
-    USB_DT_CS_INTERFACE,
-    CDC_UNION_TYPE,
-    0,
-    1, /* */
-    7,
-    USB_DT_ENDPOINT,
-    USB_DIR_IN | INTERRUPT,
-    USB_ENDPOINT_XFER_INT,
-    16,
-    0,
-    8, /* */
-    9,
-    USB_DT_INTERFACE,
-    1,
-    0,
-    2,
-    USB_CLASS_CDC_DATA,
-    0,
-    0,
-    0, /* 1: data */
-    7,
-    USB_DT_ENDPOINT,
-    USB_DIR_IN | BULK,
-    USB_ENDPOINT_XFER_BULK,
-    0x00,
-    0x02,
-    0,
-    7,
-    USB_DT_ENDPOINT,
-    BULK,
-    USB_ENDPOINT_XFER_BULK,
-    0x00,
-    0x02,
-    0,
+    9, 2,  67,   0,    2,    1,    0,    0x80, 50, /* configuration */
+    9, 4,  0,    0,    1,    0x02, 0x02, 0,    0,  /* interface 0: CDC-ACM control */
+    5, 36, 0x00, 0x10, 0x01,                       /* CDC 1.10 */
+    4, 36, 0x02, 0x02,                             /* line coding and control lines */
+    5, 36, 0x01, 0,    1,                          /* call management */
+    5, 36, 0x06, 0,    1,                          /* union of 0 and 1 */
+    7, 5,  0x82, 3,    16,   0,    8,              /* interrupt IN */
+    9, 4,  1,    0,    2,    0x0a, 0,    0,    0,  /* interface 1: CDC data */
+    7, 5,  0x81, 2,    0x00, 0x02, 0,              /* bulk IN, 512 bytes */
+    7, 5,  0x01, 2,    0x00, 0x02, 0,              /* bulk OUT, 512 bytes */
 };
 
 struct waiting_in {

@@ -382,6 +382,9 @@ int main(int argc, char **argv)
         return say(error_text, "");
     signal(SIGPIPE, SIG_IGN);
     pattern_prepare();
+    /* Where the system puts each server would count more than what it does. */
+    if (options.ceiling && options.server_cpu == NO_CPU && options.client_cpu == NO_CPU)
+        options.server_cpu = options.client_cpu = first_core();
     machine_look(&bench.report.machine); /* before the client is pinned */
     bench.report.options = &options;
     join_command(bench.report.command, argc, argv);

@@ -47,6 +47,8 @@ const char *format_microseconds(double time_ns, char word[WORD_SIZE]);
 const char *format_size(uint32_t size, char word[WORD_SIZE]);
 /* "64", or "stream" */
 const char *format_depth(const struct load *load, char word[WORD_SIZE]);
+/* "server on core 0, client on any core" */
+const char *format_cores(const struct options *options, char text[2 * WORD_SIZE]);
 /* "80 %" of 0.8. NAN: "-". */
 const char *format_percent(double part, char word[WORD_SIZE]);
 

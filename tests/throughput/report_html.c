@@ -265,10 +265,11 @@ static void write_ratios(FILE *file, const struct group *group)
             .low = series->ratio.min,
             .high = series->ratio.max,
         };
-        depth_label(series->load.test, series->load.depth, depth);
         if (series->load.test == TEST_SERIAL)
             snprintf(depth, sizeof depth, "%s",
                      series->load.depth == SERIAL_STREAM ? "stream" : "and back");
+        else
+            depth_label(series->load.test, series->load.depth, depth);
         snprintf(bars[count++].label, CHART_LABEL_SIZE, "%s, %s",
                  format_size(series->load.size, size), depth);
     }
@@ -415,22 +416,22 @@ static void write_head(FILE *file, const struct report *report)
 {
     const struct machine *machine = &report->machine;
     char text[512], memory[WORD_SIZE], load[WORD_SIZE] = "unknown";
-    fprintf(file,
-            "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
-            "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n"
-            "<title>USB/IP throughput</title>\n<style>\n%s\n</style></head><body>\n"
-            "<h1>USB/IP throughput</h1>\n<p class=\"soft\">Medians of %u runs of %g s. Every byte "
-            "was checked. CPU times are per URB; \"by CPU\" is the ratio to the ceiling of the CPU "
-            "time that "
-            "client and server need together, which other load on the machine does not "
-            "change.</p>\n<dl>\n",
-            style, report->options->runs, report->options->seconds);
+    fprintf(
+        file,
+        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
+        "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n"
+        "<title>USB/IP throughput</title>\n<style>\n%s\n</style></head><body>\n"
+        "<h1>USB/IP throughput</h1>\n<p class=\"soft\">Medians of %u runs of %g s. Every byte "
+        "was checked. CPU times are per URB; the ratio by CPU is that of the time that client and "
+        "server need together, which other load on the machine does not change.</p>\n<dl>\n",
+        style, report->options->runs, report->options->seconds);
     write_item(file, "Server", report->server);
     if (!isnan(machine->load_average))
         snprintf(load, sizeof load, "%.1f", machine->load_average);
     snprintf(text, sizeof text, "%s; %s, %d cores, %sB memory, load average %s", machine->system,
              machine->cpu, machine->cores, format_figure(machine->memory, memory), load);
     write_item(file, "Machine", text);
+    write_item(file, "Cores", format_cores(report->options, text));
     if (report->options->delay_ms > 0) {
         snprintf(text, sizeof text, "a relay adds %g ms to the round trip",
                  report->options->delay_ms);

@@ -5,15 +5,15 @@
 
 #include "tests/throughput/report.h"
 
-/* JSON has no NAN: what is unknown is null. */
+/* JSON has neither NAN nor infinity: what is unknown is null. */
 static json_t *number(double value)
 {
-    return isnan(value) ? json_null() : json_real(value);
+    return isfinite(value) ? json_real(value) : json_null();
 }
 
 static json_t *summary(const struct statistics *statistics)
 {
-    if (isnan(statistics->median))
+    if (!isfinite(statistics->median))
         return json_null();
     return json_pack("{s:o, s:o, s:o}", "median", number(statistics->median), "min",
                      number(statistics->min), "max", number(statistics->max));

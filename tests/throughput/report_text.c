@@ -62,6 +62,17 @@ const char *format_percent(double part, char word[WORD_SIZE])
     return word;
 }
 
+const char *format_cores(const struct options *options, char text[2 * WORD_SIZE])
+{
+    char server[WORD_SIZE / 2] = "any core", client[WORD_SIZE / 2] = "any core";
+    if (options->server_cpu != NO_CPU)
+        snprintf(server, sizeof server, "core %d", options->server_cpu);
+    if (options->client_cpu != NO_CPU)
+        snprintf(client, sizeof client, "core %d", options->client_cpu);
+    snprintf(text, 2 * WORD_SIZE, "server on %s, client on %s", server, client);
+    return text;
+}
+
 void report_note(struct report *report, const char *format, ...)
 {
     va_list arguments;
@@ -77,14 +88,14 @@ void report_note(struct report *report, const char *format, ...)
 void report_text_begin(const struct report *report)
 {
     const struct machine *machine = &report->machine;
-    char memory[WORD_SIZE];
-    printf("%s\n%s; %s, %d cores, %sB memory, load average %.1f\n", report->server, machine->system,
-           machine->cpu, machine->cores, format_figure(machine->memory, memory),
-           machine->load_average);
+    char memory[WORD_SIZE], cores[2 * WORD_SIZE];
+    printf("%s\n%s; %s, %d cores, %sB memory, load average %.1f; %s\n", report->server,
+           machine->system, machine->cpu, machine->cores, format_figure(machine->memory, memory),
+           machine->load_average, format_cores(report->options, cores));
     printf(
-        "medians of %u runs of %g s%s; the rate is that of payload in one direction, of URBs for "
+        "medians of %u run%s of %g s%s; the rate is that of payload in one direction, of URBs for "
         "ping and pipeline\n\n",
-        report->options->runs, report->options->seconds,
+        report->options->runs, report->options->runs == 1 ? "" : "s", report->options->seconds,
         report->options->delay_ms > 0 ? ", over a link with delay" : "");
     printf("%-10s %-8s %8s %6s | %23s %7s | %27s %8s | %12s %8s", "", "", "", "", "rate", "URB",
            "latency, us", "", "CPU ns/URB", "server");

@@ -35,6 +35,18 @@ double resident_bytes(int pid)
     return found ? (double)pages * (double)sysconf(_SC_PAGESIZE) : NAN;
 }
 
+int first_core(void)
+{
+    cpu_set_t allowed;
+    if (sched_getaffinity(0, sizeof allowed, &allowed) < 0)
+        return -1;
+    for (int core = 0; core < CPU_SETSIZE; core++) {
+        if (CPU_ISSET((size_t)core, &allowed))
+            return core;
+    }
+    return -1;
+}
+
 bool pin_to_core(int pid, int core)
 {
     cpu_set_t one;

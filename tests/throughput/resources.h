@@ -13,6 +13,8 @@ double cpu_time_ns(int pid);
 /* Resident memory in bytes. NAN: unknown. */
 double resident_bytes(int pid);
 
+/* The first core that this process may use; -1: unknown. */
+int first_core(void);
 /* Lets a process (0: this one) run on one core only. False with errno. */
 bool pin_to_core(int pid, int core);
 

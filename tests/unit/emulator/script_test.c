@@ -458,10 +458,13 @@ static size_t pattern_received(uint32_t length, size_t first)
 
 static void test_behaviour(void)
 {
-    CU_ASSERT_TRUE_FATAL(load("device { type = 'cdc_acm', behaviour = 'echo' }"));
+    CU_ASSERT_TRUE_FATAL(load("device { type = 'cdc_acm', behaviour = 'echo' }\n"
+                              "after(5, function() set_modem { dcd = true } end)"));
     open_port();
     send_text("abc");
     CU_ASSERT_TRUE(received("abc"));
+    advance(5);
+    CU_ASSERT_EQUAL(usbip_device_modem_state(device), USBIP_MODEM_DCD);
 
     CU_ASSERT_TRUE_FATAL(load(RAW_WITH("behaviour = 'echo',")));
     attach();
