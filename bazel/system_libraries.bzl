@@ -97,6 +97,12 @@ def system_libraries():
         package = "libpcap-dev",
     )
     _pkg_config(
+        name = "jansson",
+        library = "jansson",
+        modules = ["jansson"],
+        package = "libjansson-dev",
+    )
+    _pkg_config(
         name = "cunit",
         library = "cunit",
         modules = ["cunit"],

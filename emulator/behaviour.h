@@ -66,10 +66,36 @@ struct usbip_behaviour {
     void *context;
 };
 
-/* Sends every byte back. Its context is the place where it keeps its device. */
+/* ---- Behaviours in C, for every function. Each has a context of its own. ---- */
+
+/* Sends every byte back; raw: on the IN endpoint with the number of the OUT endpoint. */
 struct usbip_echo {
     struct usbip_device *device;
 };
 extern const struct usbip_behaviour_ops usbip_echo_ops;
+
+/* Takes every byte and sends none. Its context is unused. */
+extern const struct usbip_behaviour_ops usbip_sink_ops;
+
+/*
+ * Sends as much as the host asks for, and drops what comes. Byte i since the import (raw: on each
+ * endpoint) is i modulo USBIP_SOURCE_PERIOD. Serial functions begin when the port is opened.
+ */
+enum { USBIP_SOURCE_PERIOD = 251 };
+struct usbip_source {
+    struct usbip_device *device;
+    bool open;
+    uint8_t at[16]; /* in the period; by endpoint number, for serial functions the first */
+};
+extern const struct usbip_behaviour_ops usbip_source_ops;
+
+/* The context of any of them. */
+union usbip_native_context {
+    struct usbip_echo echo;
+    struct usbip_source source;
+};
+
+/* "echo", "sink" or "source"; NULL for other names. */
+const struct usbip_behaviour_ops *usbip_find_native_behaviour(const char *name);
 
 #endif

@@ -406,14 +406,6 @@ static int call_transfer_in(lua_State *L)
 
 /* ---- The behaviour ---- */
 
-static void script_start(void *context, struct usbip_device *device)
-{
-    struct usbip_script *script = context;
-    script->device = device;
-    if (script->faults)
-        usbip_faults_set_device(script->faults, script, device);
-}
-
 static void script_attach(void *context)
 {
     struct usbip_script *script = context;
@@ -520,7 +512,6 @@ static void script_transfer_in(void *context, uint8_t endpoint)
 }
 
 static const struct usbip_behaviour_ops ops = {
-    .start = script_start,
     .attach = script_attach,
     .detach = script_detach,
     .open = script_opened,
@@ -570,6 +561,11 @@ static void find_hooks(lua_State *L, struct usbip_script *script)
     if (script_has(script, HOOK_DATA) && script_has(script, HOOK_DIALOGUE))
         luaL_error(L, "%s: on_data() and dialogue() both want what the host sends; keep one",
                    script->path);
+    for (int i = 0; i < HOOK_COUNT && script->native; i++) {
+        if (script_has(script, (enum script_hook)i))
+            luaL_error(L, "%s: %s() is never called on a device with a behaviour", script->path,
+                       hook_names[i]);
+    }
     for (int i = 0; i < HOOK_COUNT; i++) {
         bool for_raw = i == HOOK_TRANSFER_OUT || i == HOOK_TRANSFER_IN;
         bool for_all = i == HOOK_ATTACH || i == HOOK_DETACH || i == HOOK_CONTROL;
@@ -671,10 +667,15 @@ static struct usbip_device *make_device(struct usbip_script *script,
 {
     char reason[256];
     struct usbip_behaviour behaviour = {&ops, script};
+    if (script->native)
+        behaviour = (struct usbip_behaviour){script->native, &script->native_context};
     struct usbip_device *device = usbip_device_new(&script->options, script->type, &behaviour,
                                                    script->scheduler, script->log, reason);
     if (!device)
         snprintf(error_text, USBIP_SCRIPT_ERROR_SIZE, "%s: %s", script->path, reason);
+    script->device = device;
+    if (device && script->faults)
+        usbip_faults_set_device(script->faults, script, device);
     return device;
 }
 

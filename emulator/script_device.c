@@ -7,6 +7,7 @@
 
 enum field_kind {
     FIELD_TYPE,
+    FIELD_BEHAVIOUR,
     FIELD_SPEED,
     FIELD_U8,
     FIELD_U16,
@@ -40,6 +41,7 @@ static const struct field {
     bool in_descriptor; /* device_descriptor says it too */
 } fields[] = {
     {"type", 0, FIELD_TYPE, false},
+    {"behaviour", 0, FIELD_BEHAVIOUR, false},
     {"speed", 0, FIELD_SPEED, false},
     DESCRIPTOR_FIELD(FIELD_U16, bcdUSB),
     DESCRIPTOR_FIELD(FIELD_U8, bDeviceClass),
@@ -100,6 +102,14 @@ static void read_type(lua_State *L, struct usbip_script *script, const struct fi
         luaL_error(L, "device: type \"%s\" is unknown; there are: %s", lua_tostring(L, -1),
                    usbip_function_names());
     script->is_raw = script->type == &usbip_function_raw;
+}
+
+static void read_behaviour(lua_State *L, struct usbip_script *script, const struct field *field)
+{
+    if (lua_type(L, -1) == LUA_TSTRING)
+        script->native = usbip_find_native_behaviour(lua_tostring(L, -1));
+    if (!script->native)
+        bad_field(L, field, "\"echo\", \"sink\" or \"source\"");
 }
 
 static void read_speed(lua_State *L, struct usbip_script *script, const struct field *field)
@@ -219,6 +229,9 @@ static void read_field(lua_State *L, struct usbip_script *script, const struct f
     switch (field->kind) {
     case FIELD_TYPE:
         read_type(L, script, field);
+        break;
+    case FIELD_BEHAVIOUR:
+        read_behaviour(L, script, field);
         break;
     case FIELD_SPEED:
         read_speed(L, script, field);

@@ -81,6 +81,8 @@ struct usbip_script {
     bool described;
     bool is_raw;
     const struct usbip_function_type *type;
+    const struct usbip_behaviour_ops *native; /* takes the place of the hooks; NULL: none */
+    union usbip_native_context native_context;
     struct usbip_device_options options;
     const char *line_end; /* NULL: CR, LF or both */
     size_t line_end_size;

@@ -379,8 +379,9 @@ static void test_control(void)
     CU_ASSERT_TRUE(usbip_device_session_is_over(session));
 }
 
-#define RAW                                                                                        \
-    "device { type = 'raw', configuration =\n"                                                     \
+#define RAW RAW_WITH("")
+#define RAW_WITH(fields)                                                                           \
+    "device { type = 'raw', " fields " configuration =\n"                                          \
     "  '\\x09\\x02\\x20\\x00\\x01\\x01\\x00\\x80\\x32' ..\n"                                       \
     "  '\\x09\\x04\\x00\\x00\\x02\\xff\\x00\\x00\\x00' ..\n"                                       \
     "  '\\x07\\x05\\x01\\x02\\x40\\x00\\x00' ..\n"                                                 \
@@ -441,6 +442,63 @@ static int modem_state(void)
     memcpy(state, seen, sizeof state);
     seen_size = 0;
     return usbip_cdc_decode_serial_state(state, sizeof state);
+}
+
+/* An IN transfer of its own: how many bytes of the source's pattern came from byte `first` on. */
+static size_t pattern_received(uint32_t length, size_t first)
+{
+    reply.done = false;
+    reply.size = SIZE_MAX;
+    submit(1, true, NULL, NULL, length);
+    take_output();
+    for (size_t i = 0; reply.done && i < reply.size; i++) {
+        if (reply.data[i] != (first + i) % USBIP_SOURCE_PERIOD)
+            return i;
+    }
+    return reply.done ? reply.size : 0;
+}
+
+static void test_behaviour(void)
+{
+    CU_ASSERT_TRUE_FATAL(load("device { type = 'cdc_acm', behaviour = 'echo' }\n"
+                              "after(5, function() set_modem { dcd = true } end)"));
+    open_port();
+    send_text("abc");
+    CU_ASSERT_TRUE(received("abc"));
+    advance(5);
+    CU_ASSERT_EQUAL(usbip_device_modem_state(device), USBIP_MODEM_DCD);
+
+    CU_ASSERT_TRUE_FATAL(load(RAW_WITH("behaviour = 'echo',")));
+    attach();
+    start_reading();
+    send_text("abc");
+    CU_ASSERT_TRUE(received("abc"));
+
+    CU_ASSERT_TRUE_FATAL(load("device { type = 'cdc_acm', behaviour = 'sink' }"));
+    open_port();
+    send_text("abc");
+    CU_ASSERT_TRUE(received(""));
+    CU_ASSERT_EQUAL(reply.status, 0);
+    CU_ASSERT_EQUAL(usbip_device_counters(device)->bytes_out, 3);
+
+    CU_ASSERT_TRUE_FATAL(load("device { type = 'cdc_acm', behaviour = 'source' }"));
+    attach();
+    CU_ASSERT_EQUAL(usbip_device_write_room(device), USBIP_FIFO_SIZE); /* it is not open yet */
+    set_lines(USBIP_LINE_DTR);
+    for (size_t at = 0; at < 200000; at += 1024)
+        CU_ASSERT_EQUAL(pattern_received(1024, at), 1024);
+    set_lines(0);
+    set_lines(USBIP_LINE_DTR);
+    CU_ASSERT_EQUAL(pattern_received(64, 196 * 1024), 64);
+
+    CU_ASSERT_TRUE_FATAL(load(RAW_WITH("behaviour = 'source',")));
+    attach();
+    for (size_t at = 0; at < 200000; at += 1024)
+        CU_ASSERT_EQUAL(pattern_received(1024, at), 1024);
+    detach();
+    attach();
+    CU_ASSERT_EQUAL(pattern_received(64, 0), 64);
+    CU_ASSERT_EQUAL(errors(), 0);
 }
 
 static void test_set_modem(void)
@@ -1253,7 +1311,7 @@ static void test_documentation(void)
             fprintf(stderr, "%s\n%s\n", begin, log_text);
         at = end + 1;
     }
-    CU_ASSERT_EQUAL(count, 9);
+    CU_ASSERT_EQUAL(count, 10);
     free(text);
 }
 
@@ -1283,6 +1341,10 @@ static void test_load_errors(void)
          "usbipd-win, jiegec, usbip-python"},
         {"device { type = 'cdc_acm', personality = true }",
          "test.lua:1: device: personality must be a string, not true"},
+        {"device { type = 'cdc_acm', behaviour = 'loop' }",
+         "test.lua:1: device: behaviour must be \"echo\", \"sink\" or \"source\", not loop"},
+        {"device { type = 'cdc_acm', behaviour = 'echo' } function on_data() end",
+         "test.lua: on_data() is never called on a device with a behaviour"},
         {"device { type = 'cdc_acm', strings = { [32] = 'x' } }",
          "test.lua:1: device: indices of strings go from 1 to 31"},
         {"device { type = 'cdc_acm', product = 'x', strings = { [2] = 'y' } }",
@@ -1529,6 +1591,7 @@ int main(int argc, char **argv)
         {"timer without delay", test_timer_without_delay},
         {"unplug, plug", test_unplug},
         {"fault", test_fault},
+        {"behaviour", test_behaviour},
         {"write without room", test_write_without_room},
         {"log is one line", test_log_is_one_line},
         {"read_line", test_read_line},

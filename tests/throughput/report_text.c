@@ -1,0 +1,184 @@
+#include <math.h>
+#include <stdarg.h>
+
+#include "tests/throughput/report.h"
+#include "tests/throughput/serial.h"
+
+/* ---- Figures as words ---- */
+
+const char *format_figure(double value, char word[WORD_SIZE])
+{
+    static const char *const prefixes[] = {"", " k", " M", " G", " T"};
+    unsigned prefix = 0;
+    if (isnan(value)) {
+        snprintf(word, WORD_SIZE, "-");
+        return word;
+    }
+    while (value >= 999.5 && prefix < 4) {
+        value /= 1000;
+        prefix++;
+    }
+    snprintf(word, WORD_SIZE, "%.*f%s",
+             value < 9.995   ? 2
+             : value < 99.95 ? 1
+                             : 0,
+             value, prefixes[prefix]);
+    return word;
+}
+
+const char *format_microseconds(double time_ns, char word[WORD_SIZE])
+{
+    double us = time_ns / 1000;
+    snprintf(word, WORD_SIZE, "%.*f", us < 99.95 ? 1 : 0, us);
+    return word;
+}
+
+const char *format_size(uint32_t size, char word[WORD_SIZE])
+{
+    if (size >= 1 << 20 && size % (1 << 20) == 0)
+        snprintf(word, WORD_SIZE, "%u MiB", size >> 20);
+    else if (size >= 1 << 10 && size % (1 << 10) == 0)
+        snprintf(word, WORD_SIZE, "%u KiB", size >> 10);
+    else
+        snprintf(word, WORD_SIZE, "%u B", size);
+    return word;
+}
+
+const char *format_depth(const struct load *load, char word[WORD_SIZE])
+{
+    if (load->test == TEST_SERIAL && load->depth == SERIAL_STREAM)
+        snprintf(word, WORD_SIZE, "stream");
+    else
+        snprintf(word, WORD_SIZE, "%u", load->depth);
+    return word;
+}
+
+const char *format_percent(double part, char word[WORD_SIZE])
+{
+    if (isnan(part))
+        snprintf(word, WORD_SIZE, "-");
+    else
+        snprintf(word, WORD_SIZE, "%.*f %%", part < 0.0995 ? 1 : 0, part * 100);
+    return word;
+}
+
+const char *format_cores(const struct options *options, char text[2 * WORD_SIZE])
+{
+    char server[WORD_SIZE / 2] = "any core", client[WORD_SIZE / 2] = "any core";
+    if (options->server_cpu != NO_CPU)
+        snprintf(server, sizeof server, "core %d", options->server_cpu);
+    if (options->client_cpu != NO_CPU)
+        snprintf(client, sizeof client, "core %d", options->client_cpu);
+    snprintf(text, 2 * WORD_SIZE, "server on %s, client on %s", server, client);
+    return text;
+}
+
+void report_note(struct report *report, const char *format, ...)
+{
+    va_list arguments;
+    if (report->note_count == MAX_NOTES)
+        return;
+    va_start(arguments, format);
+    vsnprintf(report->notes[report->note_count++], NOTE_SIZE, format, arguments);
+    va_end(arguments);
+}
+
+/* ---- The table ---- */
+
+void report_text_begin(const struct report *report)
+{
+    const struct machine *machine = &report->machine;
+    char memory[WORD_SIZE], cores[2 * WORD_SIZE];
+    printf("%s\n%s; %s, %d cores, %sB memory, load average %.1f; %s\n", report->server,
+           machine->system, machine->cpu, machine->cores, format_figure(machine->memory, memory),
+           machine->load_average, format_cores(report->options, cores));
+    printf(
+        "medians of %u run%s of %g s%s; the rate is that of payload in one direction, of URBs for "
+        "ping and pipeline\n\n",
+        report->options->runs, report->options->runs == 1 ? "" : "s", report->options->seconds,
+        report->options->delay_ms > 0 ? ", over a link with delay" : "");
+    printf("%-10s %-8s %8s %6s | %23s %7s | %27s %8s | %12s %8s", "", "", "", "", "rate", "URB",
+           "latency, us", "", "CPU ns/URB", "server");
+    printf(" | %s\n", report->options->ceiling ? "of the ceiling" : "");
+    printf("%-10s %-8s %8s %6s | %7s %15s %7s | %6s %6s %6s %6s %8s | %6s %5s %8s", "device",
+           "test", "size", "depth", "median", "min-max", "/s", "p50", "p90", "p99", "p99.9", "max",
+           "client", "serv.", "RSS");
+    if (report->options->ceiling)
+        printf(" | %7s %9s %6s", "median", "min-max", "by CPU");
+    printf("\n");
+}
+
+static void print_latency(const struct histogram *latency)
+{
+    static const double parts[] = {0.5, 0.9, 0.99, 0.999};
+    char word[WORD_SIZE];
+    for (unsigned i = 0; i < sizeof parts / sizeof parts[0]; i++)
+        printf(" %6s", latency->count > 0 ? format_microseconds(
+                                                (double)histogram_quantile(latency, parts[i]), word)
+                                          : "-");
+    printf(" %8s", latency->count > 0 ? format_microseconds((double)latency->max_ns, word) : "-");
+}
+
+void report_text_series(const struct report *report, const struct series *series)
+{
+    const struct side_result *target = &series->sides[TARGET];
+    const struct statistics *rate = series_rate(series, TARGET);
+    char size[WORD_SIZE], depth[WORD_SIZE], median[WORD_SIZE], min[WORD_SIZE], max[WORD_SIZE];
+    char range[2 * WORD_SIZE], urbs[WORD_SIZE], client[WORD_SIZE], server[WORD_SIZE];
+    char rss[WORD_SIZE], cpu[WORD_SIZE];
+    snprintf(range, sizeof range, "%s-%s", format_figure(rate->min, min),
+             format_figure(rate->max, max));
+    printf("%-10.10s %-8s %8s %6s | %7s %15s %7s |", series->device, test_name(series->load.test),
+           format_size(series->load.size, size), format_depth(&series->load, depth),
+           format_figure(rate->median, median), range,
+           format_figure(target->urbs_per_s.median, urbs));
+    print_latency(&target->latency);
+    printf(" | %6s %5s %8s", format_figure(target->client_ns.median, client),
+           format_figure(target->server_ns.median, server), format_figure(target->server_rss, rss));
+    if (report->options->ceiling) {
+        snprintf(range, sizeof range, "%.0f-%.0f", series->ratio.min * 100,
+                 series->ratio.max * 100);
+        printf(" | %7s %9s %6s", format_percent(series->ratio.median, median), range,
+               format_percent(series->cpu_ratio.median, cpu));
+    }
+    printf("\n");
+    fflush(stdout);
+}
+
+static void print_clients(const struct report *report)
+{
+    for (unsigned i = 0; i < report->count; i++) {
+        const struct series *series = &report->series[i];
+        char size[WORD_SIZE], depth[WORD_SIZE], part[WORD_SIZE];
+        if (!isnan(series->client_ratio))
+            printf("client library, serial %s, %s: %s of the raw client, both against the "
+                   "reference server\n",
+                   format_size(series->load.size, size), format_depth(&series->load, depth),
+                   format_percent(series->client_ratio, part));
+    }
+}
+
+static void print_in_flight(const struct report *report)
+{
+    for (unsigned i = 0; i < report->count; i++) {
+        const struct series *series = &report->series[i];
+        char size[WORD_SIZE], depth[WORD_SIZE], amount[WORD_SIZE], part[WORD_SIZE];
+        if (series->delay_ms > 0)
+            printf(
+                "%g ms round trip, %s %s %s, depth %s: rate x round trip = %s%s in flight, %s of "
+                "what the depth allows\n",
+                series->delay_ms, series->device, test_name(series->load.test),
+                format_size(series->load.size, size), format_depth(&series->load, depth),
+                format_figure(series_in_flight(series, TARGET), amount),
+                test_has_size(series->load.test) ? "B" : " URBs",
+                format_percent(series_filled(series, TARGET), part));
+    }
+}
+
+void report_text_end(const struct report *report)
+{
+    print_clients(report);
+    print_in_flight(report);
+    for (unsigned i = 0; i < report->note_count; i++)
+        printf("%s\n", report->notes[i]);
+}

@@ -1,0 +1,133 @@
+#!/bin/bash
+# A short run of everything: that the bytes are right, that the ceiling was measured, and that the
+# files are what they shall be. No speeds.
+#
+#     smoke_test.sh BENCH EMULATOR SCRIPT...
+set -euo pipefail
+
+bench=$1
+emulator=$2
+shift 2
+work=$(mktemp -d "${TEST_TMPDIR:-/tmp}/smoke.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+
+fail() {
+    echo "FAILED: $*"
+    exit 1
+}
+
+devices=()
+echo_script=
+for script in "$@"; do
+    devices+=(--emulate "$script")
+    case $script in */echo.lua) echo_script=$script ;; esac
+done
+
+# status EXPECTED COMMAND... : the command ends with this status; its output is in $work/out.
+status() {
+    local expected=$1 status=0
+    shift
+    "$@" >"$work/out" 2>&1 || status=$?
+    [ $status -eq "$expected" ] || {
+        cat "$work/out"
+        fail "status $status instead of $expected of: $*"
+    }
+}
+
+run=("$bench" --emulator "$emulator" --seconds 0.02 --runs 3)
+
+status 0 "${run[@]}" "${devices[@]}" --ceiling --size 64,512,64K --depth 1,16 \
+    --json "$work/new.json" --html "$work/page.html"
+cat "$work/out"
+
+python3 - "$work/new.json" <<'PYTHON'
+import json
+import sys
+
+with open(sys.argv[1], encoding="utf-8") as file:
+    run = json.load(file)
+seen = set()
+for series in run["series"]:
+    name = "%s %s %d %d" % tuple(series[key] for key in ("device", "test", "size", "depth"))
+    seen.add((series["device"], series["test"]))
+    # On a busy machine one of these short runs may be over before a transfer has ended.
+    for side in ("target", "ceiling"):
+        assert series[side]["urbs_per_s"]["max"] > 0, name
+        assert series[side]["server_rss_bytes"] > 0, name
+        if series["depth"] > 0:
+            latency = series[side]["latency_ns"]
+            assert 0 < latency["p50"] <= latency["p99"] <= latency["max"], name
+    if series["ceiling"]["urbs_per_s"]["min"] > 0 and series["target"]["urbs_per_s"]["min"] > 0:
+        assert series["ratio"]["max"] > 0 and series["cpu_ratio"]["max"] > 0, name
+expected = {("echo", "ping"), ("echo", "pipeline"), ("echo", "echo"), ("echo", "serial"),
+            ("echo_lua", "echo"), ("echo_lua", "serial"), ("sink", "out"), ("source", "in")}
+assert seen == expected, seen ^ expected
+PYTHON
+
+grep -q '<svg' "$work/page.html" || fail "the page has no pictures"
+grep -q '</html>' "$work/page.html" || fail "the page has no end"
+! grep -nE 'https?:|//[a-z]|<script|@import|url\(' "$work/page.html" ||
+    fail "the page wants something from elsewhere"
+
+# A baseline that is far better, and one that is far worse.
+python3 - "$work/new.json" "$work/better.json" "$work/worse.json" <<'PYTHON'
+import json
+import sys
+
+for path, factor in ((sys.argv[2], 1e6), (sys.argv[3], 1e-6)):
+    with open(sys.argv[1], encoding="utf-8") as file:
+        run = json.load(file)
+    run["series"] = [series for series in run["series"] if series["test"] == "ping"]
+    for series in run["series"]:
+        series["ratio"] = None
+        middle = series["target"]["urbs_per_s"]["median"] * factor
+        series["target"]["urbs_per_s"] = dict(median=middle, min=middle, max=middle)
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(run, file)
+PYTHON
+ping=("${run[@]}" --emulate "$echo_script" --test ping)
+status 1 "${ping[@]}" --baseline "$work/better.json"
+grep -q LOSS "$work/out" || fail "the loss is not named"
+status 0 "${ping[@]}" --baseline "$work/worse.json"
+grep -q '1 of 1 figures compared, 0 losses' "$work/out" || fail "the figure was not compared"
+
+# A longer link: no more can be in flight than the depth allows, and the relay loses nothing.
+status 0 "${run[@]}" --emulate "$echo_script" --test echo --size 4K --depth 4 --delay-ms 4 \
+    --connections 3 --json "$work/delay.json"
+python3 - "$work/delay.json" <<'PYTHON'
+import json
+import sys
+
+with open(sys.argv[1], encoding="utf-8") as file:
+    series = json.load(file)["series"][0]
+assert series["target"]["latency_ns"]["p50"] >= 4e6, series["target"]["latency_ns"]
+assert series["connections"] == 3
+PYTHON
+
+# A device that sends back something else.
+cat >"$work/wrong.lua" <<'LUA'
+device { type = "cdc_acm", idVendor = 0x1209, idProduct = 0x000a }
+local count = 0
+function on_data(bytes)
+    count = count + 1
+    write(count == 100 and bytes:reverse() or bytes)
+end
+LUA
+for test in echo serial; do
+    status 1 "${run[@]}" --emulate "$work/wrong.lua" --test $test --size 64 --depth 1
+    grep -q 'byte 6336 of the stream is 0x.. instead of 0x..' "$work/out" || {
+        cat "$work/out"
+        fail "the wrong byte is not named"
+    }
+done
+
+# What cannot run says so in a line.
+for arguments in "--size 0" "--depth x" "--test all" "--seconds 0" "--cpu server" "127.0.0.1:1" \
+    "--baseline $work/none.json" "--emulate $work/wrong.lua --test out" "one two"; do
+    # shellcheck disable=SC2086 # several arguments
+    status 2 "${run[@]}" $arguments
+    [ "$(wc -l <"$work/out")" -eq 1 ] || {
+        cat "$work/out"
+        fail "not one line for: $arguments"
+    }
+done
