@@ -6,7 +6,20 @@
 
 #include "emulator/device_internal.h"
 
-enum { BUSNUM = 1 };
+/* Linux's usbip makes the devid of the low 8 bits of busnum and devnum. */
+enum { FIRST_BUSNUM = 1, DEVICES_OF_A_BUS = 255 };
+_Static_assert((USBIP_MAX_DEVICES - 1) / DEVICES_OF_A_BUS + FIRST_BUSNUM <= UINT8_MAX,
+               "busnum has 8 bits");
+
+static uint32_t busnum_of(unsigned index)
+{
+    return FIRST_BUSNUM + index / DEVICES_OF_A_BUS;
+}
+
+static uint32_t devnum_of(unsigned index)
+{
+    return 1 + index % DEVICES_OF_A_BUS;
+}
 
 int usbip_bus_add(struct usbip_bus *bus, struct usbip_device *device)
 {
@@ -20,10 +33,11 @@ int usbip_bus_add(struct usbip_bus *bus, struct usbip_device *device)
         bus->devices = devices;
         bus->capacity = capacity;
     }
-    bus->devices[bus->count++] = device;
-    device->devnum = bus->count;
+    device->busnum = busnum_of(bus->count);
+    device->devnum = devnum_of(bus->count);
     device->faults.faults = &bus->faults;
-    snprintf(device->name, sizeof device->name, "%d-%u", BUSNUM, device->devnum);
+    snprintf(device->name, sizeof device->name, "%u-%u", device->busnum, device->devnum);
+    bus->devices[bus->count++] = device;
     return 0;
 }
 
@@ -38,11 +52,15 @@ void usbip_bus_free(struct usbip_bus *bus)
 
 struct usbip_device *usbip_bus_device(const struct usbip_bus *bus, const char *busid)
 {
-    for (unsigned i = 0; i < bus->count; i++) {
-        if (strcmp(bus->devices[i]->name, busid) == 0)
-            return bus->devices[i];
-    }
-    return NULL;
+    /* Where it is if it is one of ours; its name tells whether it is. */
+    char *end;
+    unsigned long busnum = strtoul(busid, &end, 10);
+    unsigned long devnum = *end == '-' ? strtoul(end + 1, NULL, 10) : 0;
+    if (busnum < FIRST_BUSNUM || busnum > UINT8_MAX || devnum < 1 || devnum > DEVICES_OF_A_BUS)
+        return NULL;
+    unsigned long index = (busnum - FIRST_BUSNUM) * DEVICES_OF_A_BUS + devnum - 1;
+    return index < bus->count && strcmp(bus->devices[index]->name, busid) == 0 ? bus->devices[index]
+                                                                               : NULL;
 }
 
 struct usbip_device *usbip_bus_find(const struct usbip_bus *bus, const char *busid)
@@ -55,9 +73,9 @@ void usbip_bus_describe(const struct usbip_device *device, struct usbip_device_r
 {
     memset(record, 0, sizeof *record);
     usbip_device_describe(device, record);
-    snprintf(record->path, sizeof record->path, "/sys/devices/platform/usbip-testbench/usb%d/%s",
-             BUSNUM, device->name);
+    snprintf(record->path, sizeof record->path, "/sys/devices/platform/usbip-testbench/usb%u/%s",
+             device->busnum, device->name);
     snprintf(record->busid, sizeof record->busid, "%s", device->name);
-    record->busnum = BUSNUM;
+    record->busnum = device->busnum;
     record->devnum = device->devnum;
 }

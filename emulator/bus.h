@@ -8,7 +8,8 @@
 enum { USBIP_MAX_DEVICES = 4096 };
 
 struct usbip_bus {
-    struct usbip_device **devices; /* devices[i] has the busid "1-<i + 1>" */
+    /* Of 255 on a bus: 1-1 to 1-255, 2-1 and so on. A busid is busnum and devnum. */
+    struct usbip_device **devices;
     unsigned count;
     unsigned capacity;
     struct usbip_log log;

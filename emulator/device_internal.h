@@ -23,7 +23,7 @@ struct endpoint {
 
 struct usbip_device {
     char name[DEVICE_NAME_SIZE];
-    uint32_t devnum;
+    uint32_t busnum, devnum;
     bool plugged;
     bool broken; /* in error until it is plugged again */
     const struct usbip_personality *personality;

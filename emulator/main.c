@@ -122,8 +122,8 @@ static bool check_faults(const struct emulator *emulator)
         if (busid[0] && !usbip_bus_device(&emulator->bus, busid)) {
             fprintf(stderr,
                     "usbip-emulator: --fault: there is no device \"%s\"; the busids are 1-1 to "
-                    "1-%u\n",
-                    busid, emulator->bus.count);
+                    "%s\n",
+                    busid, usbip_device_name(emulator->bus.devices[emulator->bus.count - 1]));
             return false;
         }
     }

@@ -21,8 +21,8 @@ int raw_connect(const char *address);
 bool raw_send(int fd, const void *data, size_t size);
 bool raw_receive(int fd, void *data, size_t size);
 /*
- * Connects, imports "1-<devnum>", again as long as somebody else has it, and sets its configuration.
- * Returns the socket, or -1 with the reason on standard error.
+ * Connects, imports "1-<devnum>" (at most 1-255), again as long as somebody else has it, and sets
+ * its configuration. Returns the socket, or -1 with the reason on standard error.
  */
 int raw_attach(const char *address, unsigned devnum);
 

@@ -62,6 +62,22 @@ static void test_describe(void)
     fixture_free(&fixture);
 }
 
+static void test_second_bus(void)
+{
+    struct usbip_device_record record;
+    fixture_init(&fixture);
+    for (unsigned i = 0; i < 256; i++)
+        CU_ASSERT_EQUAL_FATAL(usbip_bus_add(&fixture.bus, new_acm()), 0);
+    usbip_bus_describe(fixture.bus.devices[254], &record);
+    CU_ASSERT_STRING_EQUAL(record.busid, "1-255");
+    CU_ASSERT_EQUAL(usbip_devid(&record), 0x000100ff);
+    usbip_bus_describe(fixture.bus.devices[255], &record);
+    CU_ASSERT_STRING_EQUAL(record.busid, "2-1");
+    CU_ASSERT_STRING_EQUAL(record.path + strlen(record.path) - 9, "/usb2/2-1");
+    CU_ASSERT_EQUAL(usbip_devid(&record), 0x00020001);
+    fixture_free(&fixture);
+}
+
 static void test_limit(void)
 {
     fixture_init(&fixture);
@@ -70,7 +86,18 @@ static void test_limit(void)
     struct usbip_device *device = new_acm();
     CU_ASSERT_EQUAL(usbip_bus_add(&fixture.bus, device), -1);
     usbip_device_free(device); /* still ours */
-    CU_ASSERT_STRING_EQUAL(usbip_device_name(usbip_bus_find(&fixture.bus, "1-4096")), "1-4096");
+    CU_ASSERT_STRING_EQUAL(usbip_device_name(usbip_bus_find(&fixture.bus, "17-16")), "17-16");
+    for (unsigned i = 0; i < USBIP_MAX_DEVICES; i++) {
+        struct usbip_device_record record;
+        usbip_bus_describe(fixture.bus.devices[i], &record);
+        CU_ASSERT_TRUE(record.busnum >= 1 && record.busnum <= 255);
+        CU_ASSERT_TRUE(record.devnum >= 1 && record.devnum <= 255);
+        CU_ASSERT_PTR_EQUAL(usbip_bus_find(&fixture.bus, record.busid), fixture.bus.devices[i]);
+    }
+    static const char *const none[] = {"1-0",  "1-256", "17-17",        "18-1",        "0-1",
+                                       "-1-1", "256-1", "4294967297-1", "1-4294967297"};
+    for (unsigned i = 0; i < sizeof none / sizeof none[0]; i++)
+        CU_ASSERT_PTR_NULL(usbip_bus_find(&fixture.bus, none[i]));
     fixture_free(&fixture);
     CU_ASSERT_EQUAL(fixture.bus.count, 0);
 }
@@ -78,10 +105,8 @@ static void test_limit(void)
 int main(void)
 {
     CU_TestInfo tests[] = {
-        {"find", test_find},
-        {"describe", test_describe},
-        {"limit", test_limit},
-        CU_TEST_INFO_NULL,
+        {"find", test_find},   {"describe", test_describe}, {"second bus", test_second_bus},
+        {"limit", test_limit}, CU_TEST_INFO_NULL,
     };
     return run_tests("bus", tests);
 }
