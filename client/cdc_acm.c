@@ -235,10 +235,9 @@ const struct usbip_driver usbip_driver_cdc_acm = {
     .name = "CDC-ACM",
     /*
      * A message that fills its last packet must be followed by an empty one, or the host waits for
-     * more; many devices forget it. A transfer of one packet ends with that packet, whatever
-     * follows.
+     * more; many devices forget it.
      */
-    .in_transfer_packets = 1,
+    .may_forget_to_end = true,
     .probe = probe,
     .open = open_chip,
     .line_coding = line_coding,

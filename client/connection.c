@@ -13,6 +13,11 @@ enum {
     HOST_SIZE = 256,
     PEER_SIZE = HOST_SIZE + sizeof "[]:65535",
     NO_FD = -1,
+    /*
+     * As many bytes, made while receiving, may go out with what is sent next: a request whose
+     * answer has come needs no write of its own for the IN transfer that is queued again.
+     */
+    UNHURRIED_SIZE = 4 * USBIP_HEADER_SIZE,
 };
 
 enum state {
@@ -36,6 +41,7 @@ struct usbip_connection {
     uint64_t attempt_deadline_ms; /* of the present address */
     uint64_t connect_deadline_ms; /* of all */
     uint32_t connect_timeout_ms;
+    uint64_t now_ms; /* when it was last looked after */
 
     /* Taken from the session and not sent yet. */
     const uint8_t *unsent;
@@ -225,7 +231,7 @@ int usbip_connection_start(struct usbip_connection **connection, const char *hos
     }
     result->address_count = usbip_socket_address_count(result->addresses);
     result->connect_timeout_ms = connect_timeout_ms;
-    uint64_t now_ms = usbip_now_ms();
+    uint64_t now_ms = result->now_ms = usbip_now_ms();
     result->connect_deadline_ms = now_ms + connect_timeout_ms;
     error = try_next_address(result, now_ms, reason);
     if (error != 0) {
@@ -293,6 +299,10 @@ static int send_output(struct usbip_connection *connection)
         if (count == USBIP_SOCKET_AGAIN)
             return 0;
         if (count == USBIP_SOCKET_BROKEN) {
+            /* What the server said before it went may be there still. */
+            receive(connection);
+            if (connection->state == STATE_CLOSED)
+                return connection->error;
             char text[USBIP_ERROR_TEXT_SIZE];
             say(text, "connection lost: %s", reason);
             return lose(connection, text);
@@ -302,30 +312,49 @@ static int send_output(struct usbip_connection *connection)
     }
 }
 
-int usbip_connection_process(struct usbip_connection *connection)
+/* Connects, receives, lets time pass; what is to be sent waits. */
+static int take_in(struct usbip_connection *connection)
 {
-    if (connection->state == STATE_CLOSED)
-        return connection->error;
     if (usbip_host_session_error(connection->session) != 0)
         return end(connection); /* its owner has ended it */
-    uint64_t now_ms = usbip_now_ms();
+    connection->now_ms = usbip_now_ms();
     if (connection->state == STATE_CONNECTING) {
-        int error = go_on_connecting(connection, now_ms);
+        int error = go_on_connecting(connection, connection->now_ms);
         if (error != 0 || connection->state == STATE_CONNECTING)
             return error;
     }
     receive(connection);
     if (connection->state == STATE_CLOSED)
         return connection->error;
-    if (usbip_host_session_advance(connection->session, now_ms) != 0)
+    if (usbip_host_session_advance(connection->session, connection->now_ms) != 0)
         return end(connection);
-    return send_output(connection);
+    return 0;
+}
+
+int usbip_connection_process(struct usbip_connection *connection)
+{
+    if (connection->state == STATE_CLOSED)
+        return connection->error;
+    int error = take_in(connection);
+    return error != 0 || connection->state != STATE_ESTABLISHED ? error : send_output(connection);
+}
+
+int usbip_connection_flush(struct usbip_connection *connection)
+{
+    if (connection->state == STATE_CLOSED)
+        return connection->error;
+    if (usbip_host_session_error(connection->session) != 0)
+        return end(connection);
+    return connection->state == STATE_ESTABLISHED ? send_output(connection) : 0;
 }
 
 int usbip_connection_wait(struct usbip_connection *connection, uint64_t until_ms)
 {
     if (connection->state == STATE_CLOSED)
         return connection->error;
+    int error = usbip_connection_flush(connection);
+    if (connection->state == STATE_CLOSED)
+        return error;
     uint64_t deadline_ms = usbip_connection_deadline_ms(connection);
     if (until_ms < deadline_ms)
         deadline_ms = until_ms;
@@ -334,11 +363,21 @@ int usbip_connection_wait(struct usbip_connection *connection, uint64_t until_ms
         uint64_t now_ms = usbip_now_ms();
         timeout_ms = deadline_ms > now_ms ? deadline_ms - now_ms : 0;
     }
-    usbip_socket_wait(connection->fd, usbip_connection_events(connection), timeout_ms);
-    return usbip_connection_process(connection);
+    if (timeout_ms > 0)
+        usbip_socket_wait(connection->fd, usbip_connection_events(connection), timeout_ms);
+    error = take_in(connection);
+    if (error != 0 || connection->state != STATE_ESTABLISHED ||
+        usbip_host_session_output_size(connection->session) <= UNHURRIED_SIZE)
+        return error;
+    return send_output(connection);
 }
 
 /* ---- Questions ---- */
+
+uint64_t usbip_connection_now_ms(const struct usbip_connection *connection)
+{
+    return connection->now_ms;
+}
 
 int usbip_connection_fd(const struct usbip_connection *connection)
 {

@@ -62,6 +62,15 @@ void usbip_connection_free(struct usbip_connection *connection);
  */
 void usbip_connection_shut_down(struct usbip_connection *connection);
 
+/* Sends what waits to be sent, as usbip_connection_process() does, and nothing else. */
+int usbip_connection_flush(struct usbip_connection *connection);
+
+/*
+ * The time at which the connection was last looked after, for what happens within: ends of
+ * transfers come many at a time.
+ */
+uint64_t usbip_connection_now_ms(const struct usbip_connection *connection);
+
 /* The descriptor to wait on. It changes while several addresses are tried. */
 int usbip_connection_fd(const struct usbip_connection *connection);
 /* Which USBIP_EVENT_… to wait for. */

@@ -57,8 +57,11 @@ struct usbip_serial_settings {
 
 struct usbip_driver {
     const char *name;
-    /* Packets that one bulk IN transfer asks for, as far as the limit of a transfer allows. */
-    unsigned in_transfer_packets;
+    /*
+     * Whether data that fills its last packet may come without the end of the transfer, so that a
+     * larger transfer would keep it from us until more follows.
+     */
+    bool may_forget_to_end;
 
     /* Whether this device is one of ours; fills in *chip. */
     bool (*probe)(const struct usbip_device_descriptor *device,

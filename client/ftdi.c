@@ -135,7 +135,7 @@ static size_t received(const struct usbip_chip *chip, uint8_t *data, size_t size
 const struct usbip_driver usbip_driver_ftdi = {
     .name = "FTDI",
     /* The chip ends every transfer by a short packet, at the latest after its latency timer. */
-    .in_transfer_packets = 64,
+    .may_forget_to_end = false,
     .probe = probe,
     .open = open_chip,
     .line_coding = line_coding,

@@ -1,3 +1,6 @@
+#include <stdlib.h>
+#include <string.h>
+
 #include "client/port_internal.h"
 
 #include "protocol/cdc.h"
@@ -6,6 +9,12 @@ enum {
     EMPTIES_BEFORE_BACK_OFF = 4,
     MIN_BACK_OFF_MS = 1,
     MAX_BACK_OFF_MS = 4, /* what a byte may be late because of it */
+
+    MAX_PACKETS = 64,     /* of one transfer */
+    STREAM_PACKETS = 128, /* full ones, without a pause, are a stream */
+    MAX_PROBES = 16,      /* transfers of two packets under way in a stream */
+    NEAR_WINDOW = 128 << 10,
+    SILENCE_MS = 500, /* longer than a round trip: the device had nothing to say */
 };
 
 /* ---- Back-off ---- */
@@ -52,24 +61,50 @@ static uint32_t interval_of(const struct usbip_port *port, uint8_t bInterval)
 
 static void in_done(struct usbip_transfer *transfer);
 
-static void submit_in(struct usbip_port *port)
+/*
+ * What the next transfer asks for. A transfer of one packet ends with that packet, whatever
+ * follows. A longer one costs less for each byte, but may wait for good when a device forgets to
+ * end its data: it is for devices that were seen not to. To see that in a stream takes transfers of
+ * two packets, of which there are never more under way than Linux's cdc-acm always has.
+ */
+static unsigned packets_of_next(const struct usbip_port *port)
 {
-    uint64_t now_ms = usbip_now_ms();
+    unsigned most = USBIP_DATA_TRANSFER_SIZE / port->chip.bulk_in_packet_size;
 
+    if (port->in_ending == USBIP_IN_ENDS)
+        return most < MAX_PACKETS ? most : MAX_PACKETS;
+    return port->in_ending == USBIP_IN_UNKNOWN && port->in_stream_packets >= STREAM_PACKETS &&
+                   port->in_probes < MAX_PROBES && most > 1
+               ? 2
+               : 1;
+}
+
+static struct usbip_in_transfer *in_at(struct usbip_port *port, unsigned index)
+{
+    return &port->in[(port->in_head + index) % USBIP_MAX_IN_TRANSFERS];
+}
+
+static bool is_probe(const struct usbip_port *port, const struct usbip_transfer *transfer)
+{
+    return transfer->length == 2u * port->chip.bulk_in_packet_size;
+}
+
+static void submit_in(struct usbip_port *port, uint64_t now_ms)
+{
     if (!may_submit(port) || port->in_halted || now_ms < port->in_back_off.resume_ms)
         return;
-    for (unsigned i = 0; i < USBIP_IN_TRANSFERS; i++) {
-        struct usbip_in_transfer *in = &port->in[i];
+    while (port->in_count < port->in_depth &&
+           usbip_port_bytes_available(port) < USBIP_RECEIVE_BUFFER_SIZE) {
+        struct usbip_in_transfer *in = in_at(port, port->in_count);
+        uint32_t length = packets_of_next(port) * port->chip.bulk_in_packet_size;
 
-        if (usbip_port_bytes_available(port) >= USBIP_RECEIVE_BUFFER_SIZE)
+        if (port->in_bytes + length > USBIP_IN_WINDOW)
             return;
-        if (in->state != USBIP_IN_IDLE)
-            continue;
         in->transfer = (struct usbip_transfer){
             .endpoint = port->chip.bulk_in,
             .type = port->chip.data_type,
-            .buffer = in->buffer,
-            .length = port->in_size,
+            .length = length,
+            .in_place = true,
             .interval = interval_of(port, port->chip.data_interval),
             .done = in_done,
             .user = port,
@@ -81,9 +116,48 @@ static void submit_in(struct usbip_port *port)
         }
         in->state = USBIP_IN_FLIGHT;
         in->generation = port->in_generation;
-        port->in_order[(port->in_head + port->in_count) % USBIP_IN_TRANSFERS] = (uint8_t)i;
+        in->submitted_ms = now_ms;
         port->in_count++;
+        port->in_bytes += length;
+        port->in_probes += is_probe(port, &in->transfer);
     }
+}
+
+/*
+ * Transfers that come full, one after the other, could have been more. Where they come at once,
+ * some 100 KiB are enough, and more only has to be fetched from farther away in memory.
+ */
+static void adapt_depth(struct usbip_port *port, const struct usbip_in_transfer *in,
+                        uint64_t now_ms)
+{
+    bool full = in->transfer.actual_length == in->transfer.length;
+    bool enough = now_ms - in->submitted_ms < USBIP_LONG_TRIP_MS && port->in_bytes >= NEAR_WINDOW;
+
+    port->in_full_run = full ? port->in_full_run + 1 : 0;
+    if (port->in_full_run < port->in_depth || port->in_depth == USBIP_MAX_IN_TRANSFERS || enough)
+        return;
+    port->in_full_run = 0;
+    port->in_depth *= 2;
+}
+
+/* What the end of a transfer tells of how the device ends its data. */
+static void learn_ending(struct usbip_port *port, const struct usbip_transfer *transfer,
+                         uint64_t now_ms)
+{
+    uint32_t size = transfer->actual_length, packet_size = port->chip.bulk_in_packet_size;
+    bool full = size == transfer->length, paused = now_ms - port->in_last_ms >= SILENCE_MS;
+
+    if (size % packet_size == 0 && !full && (size > 0 || (port->in_last_full && !paused)))
+        port->in_ending = USBIP_IN_ENDS; /* nothing but an empty packet does that */
+    else if (paused && port->in_last_full && port->in_ending == USBIP_IN_UNKNOWN)
+        port->in_ending = USBIP_IN_FORGETS;
+    if (paused || !full)
+        port->in_stream_packets = 0;
+    if (size == 0)
+        return;
+    port->in_stream_packets += size / packet_size;
+    port->in_last_full = full;
+    port->in_last_ms = now_ms;
 }
 
 static void in_halt_cleared(struct usbip_port *port, int result, const uint8_t *data, uint32_t size)
@@ -97,7 +171,7 @@ static void in_halt_cleared(struct usbip_port *port, int result, const uint8_t *
     }
     port->in_halted = false;
     port->in_generation++;
-    submit_in(port);
+    submit_in(port, usbip_connection_now_ms(port->connection));
 }
 
 /*
@@ -130,23 +204,27 @@ static void in_failed(struct usbip_port *port, const struct usbip_in_transfer *i
         usbip_port_clear_halt(port, endpoint, in_halt_cleared);
     } else {
         port->in_generation++;
-        port->in_back_off.resume_ms = usbip_now_ms() + MAX_BACK_OFF_MS;
+        port->in_back_off.resume_ms = usbip_connection_now_ms(port->connection) + MAX_BACK_OFF_MS;
     }
 }
 
-static void take_in(struct usbip_port *port, struct usbip_in_transfer *in)
+static void take_in(struct usbip_port *port, struct usbip_in_transfer *in, const uint8_t *data)
 {
     const struct usbip_driver *driver = port->chip.driver;
     struct usbip_transfer *transfer = &in->transfer;
+    uint64_t now_ms = usbip_connection_now_ms(port->connection);
     size_t size = transfer->actual_length;
+    uint8_t *room = usbip_port_receive_room(port, size);
 
+    if (size > 0)
+        memcpy(room, data, size);
     if (driver->received) {
         unsigned modem = port->modem_lines;
 
-        size = driver->received(&port->chip, in->buffer, size, &modem);
+        size = driver->received(&port->chip, room, size, &modem);
         told_modem(port, modem);
     }
-    usbip_port_received(port, in->buffer, size);
+    port->received_end += size;
     /* Only what was asked for with SHORT_NOT_OK may be called short; a server may do so anyway. */
     if (transfer->status != 0 && transfer->status != -USBIP_EREMOTEIO) {
         in_failed(port, in);
@@ -154,10 +232,38 @@ static void take_in(struct usbip_port *port, struct usbip_in_transfer *in)
     }
     if (in->generation == port->in_generation)
         port->in_failures = 0;
+    if (driver->may_forget_to_end)
+        learn_ending(port, transfer, now_ms);
+    adapt_depth(port, in, now_ms);
     if (size > 0)
         note_data(&port->in_back_off);
     else
-        note_empty(&port->in_back_off, usbip_now_ms());
+        note_empty(&port->in_back_off, now_ms);
+}
+
+/* Keeps what came before its turn. */
+static void keep(struct usbip_port *port, struct usbip_in_transfer *in)
+{
+    uint32_t size = in->transfer.actual_length;
+
+    in->state = USBIP_IN_DONE;
+    in->kept = size > 0 ? malloc(size) : NULL;
+    if (in->kept)
+        memcpy(in->kept, in->transfer.payload, size);
+    else if (size > 0)
+        usbip_port_trouble(port, USBIP_ERROR_MEMORY, false, "out of memory");
+}
+
+static void take_first(struct usbip_port *port, const uint8_t *data)
+{
+    struct usbip_in_transfer *in = in_at(port, 0);
+
+    port->in_head = (port->in_head + 1) % USBIP_MAX_IN_TRANSFERS;
+    port->in_count--;
+    port->in_bytes -= in->transfer.length;
+    port->in_probes -= is_probe(port, &in->transfer);
+    in->state = USBIP_IN_IDLE;
+    take_in(port, in, data);
 }
 
 /* Servers may end transfers in any order; the bytes have that of the submits. */
@@ -166,29 +272,31 @@ static void in_done(struct usbip_transfer *transfer)
     struct usbip_port *port = transfer->user;
     struct usbip_in_transfer *in = (struct usbip_in_transfer *)transfer;
 
-    in->state = USBIP_IN_DONE;
-    if (port->dropping)
+    if (port->dropping || port->trouble != 0) {
+        in->state = USBIP_IN_DONE;
         return;
-    while (port->in_count > 0 && port->trouble == 0) {
-        struct usbip_in_transfer *first = &port->in[port->in_order[port->in_head]];
-
-        if (first->state != USBIP_IN_DONE)
-            break;
-        port->in_head = (port->in_head + 1) % USBIP_IN_TRANSFERS;
-        port->in_count--;
-        first->state = USBIP_IN_IDLE;
-        take_in(port, first);
     }
-    submit_in(port);
+    if (in != in_at(port, 0)) {
+        keep(port, in);
+        return;
+    }
+    take_first(port, transfer->payload);
+    while (port->in_count > 0 && port->trouble == 0 && in_at(port, 0)->state == USBIP_IN_DONE) {
+        uint8_t *kept = in_at(port, 0)->kept;
+
+        in_at(port, 0)->kept = NULL;
+        take_first(port, kept);
+        free(kept);
+    }
+    submit_in(port, usbip_connection_now_ms(port->connection));
 }
 
 /* ---- Notifications ---- */
 
 static void notification_done(struct usbip_transfer *transfer);
 
-static void submit_notification(struct usbip_port *port)
+static void submit_notification(struct usbip_port *port, uint64_t now_ms)
 {
-    uint64_t now_ms = usbip_now_ms();
     uint32_t packet_size = port->chip.interrupt_packet_size;
 
     if (port->chip.interrupt_in == 0 || port->notification_in_flight || !may_submit(port) ||
@@ -213,10 +321,12 @@ static void submit_notification(struct usbip_port *port)
 static void notification_done(struct usbip_transfer *transfer)
 {
     struct usbip_port *port = transfer->user;
+    uint64_t now_ms;
 
     port->notification_in_flight = false;
     if (port->dropping)
         return;
+    now_ms = usbip_connection_now_ms(port->connection);
     if (transfer->status == 0)
         port->notification_failures = 0;
     else
@@ -228,36 +338,43 @@ static void notification_done(struct usbip_transfer *transfer)
         told_modem(port, modem);
         note_data(&port->notification_back_off);
     } else {
-        note_empty(&port->notification_back_off, usbip_now_ms());
+        note_empty(&port->notification_back_off, now_ms);
     }
-    submit_notification(port);
+    submit_notification(port, now_ms);
 }
 
 /* ---- Running ---- */
 
 void usbip_port_in_start(struct usbip_port *port)
 {
-    uint32_t packet_size = port->chip.bulk_in_packet_size;
-    uint32_t packets = port->chip.driver->in_transfer_packets;
+    uint64_t now_ms = usbip_connection_now_ms(port->connection);
 
-    if (packets * packet_size > USBIP_DATA_TRANSFER_SIZE)
-        packets = USBIP_DATA_TRANSFER_SIZE / packet_size;
-    port->in_size = packets * packet_size;
+    port->in_ending = port->chip.driver->may_forget_to_end ? USBIP_IN_UNKNOWN : USBIP_IN_ENDS;
+    port->in_last_full = false;
+    port->in_last_ms = now_ms;
+    port->in_full_run = 0;
+    port->in_stream_packets = 0;
+    port->in_depth = USBIP_MIN_IN_TRANSFERS;
     note_data(&port->in_back_off);
     note_data(&port->notification_back_off);
     port->in_failures = 0;
     port->notification_failures = 0;
     port->in_running = true;
-    submit_notification(port);
-    submit_in(port);
+    submit_notification(port, now_ms);
+    submit_in(port, now_ms);
 }
 
 void usbip_port_in_reset(struct usbip_port *port)
 {
-    for (unsigned i = 0; i < USBIP_IN_TRANSFERS; i++)
-        port->in[i].state = USBIP_IN_IDLE;
+    for (unsigned i = 0; i < port->in_count; i++) {
+        free(in_at(port, i)->kept);
+        in_at(port, i)->kept = NULL;
+        in_at(port, i)->state = USBIP_IN_IDLE;
+    }
     port->in_head = 0;
     port->in_count = 0;
+    port->in_bytes = 0;
+    port->in_probes = 0;
     port->in_halted = false;
     port->in_running = false;
     port->notification_in_flight = false;
@@ -267,16 +384,22 @@ void usbip_port_in_unlink(struct usbip_port *port, uint64_t now_ms)
 {
     if (port->notification_in_flight)
         usbip_host_session_unlink(port->session, &port->notification, now_ms);
-    for (unsigned i = 0; i < USBIP_IN_TRANSFERS; i++) {
-        if (port->in[i].state == USBIP_IN_FLIGHT)
-            usbip_host_session_unlink(port->session, &port->in[i].transfer, now_ms);
+    for (unsigned i = 0; i < port->in_count; i++) {
+        if (in_at(port, i)->state == USBIP_IN_FLIGHT)
+            usbip_host_session_unlink(port->session, &in_at(port, i)->transfer, now_ms);
     }
 }
 
 void usbip_port_in_advance(struct usbip_port *port)
 {
-    submit_notification(port);
-    submit_in(port);
+    /* The time is of interest only to what is held back. */
+    bool held_back = port->in_back_off.resume_ms > 0 || port->notification_back_off.resume_ms > 0;
+    uint64_t now_ms = held_back          ? usbip_now_ms()
+                      : port->connection ? usbip_connection_now_ms(port->connection)
+                                         : 0;
+
+    submit_notification(port, now_ms);
+    submit_in(port, now_ms);
 }
 
 uint64_t usbip_port_in_deadline_ms(const struct usbip_port *port)
@@ -285,8 +408,8 @@ uint64_t usbip_port_in_deadline_ms(const struct usbip_port *port)
 
     if (!may_submit(port))
         return UINT64_MAX;
-    if (port->in_back_off.resume_ms > 0 && port->in_count < USBIP_IN_TRANSFERS &&
-        !port->in_halted && usbip_port_bytes_available(port) < USBIP_RECEIVE_BUFFER_SIZE)
+    if (port->in_back_off.resume_ms > 0 && port->in_count < port->in_depth && !port->in_halted &&
+        usbip_port_bytes_available(port) < USBIP_RECEIVE_BUFFER_SIZE)
         deadline_ms = port->in_back_off.resume_ms;
     if (port->notification_back_off.resume_ms > 0 && !port->notification_in_flight &&
         port->notification_failures <= USBIP_MAX_RETRIES && port->chip.interrupt_in != 0 &&

@@ -20,8 +20,12 @@
 #include "client/port.h"
 
 enum {
-    USBIP_IN_TRANSFERS = 16,
-    USBIP_OUT_TRANSFERS = 8,
+    USBIP_MIN_IN_TRANSFERS = 16, /* under way; a stream makes them more */
+    USBIP_MAX_IN_TRANSFERS = 256,
+    USBIP_IN_WINDOW = 1 << 20, /* bytes that all of them may bring */
+    USBIP_MIN_OUT_TRANSFERS = 8,
+    USBIP_MAX_OUT_TRANSFERS = 64,
+    USBIP_LONG_TRIP_MS = 2,           /* a round trip that it takes many transfers to fill */
     USBIP_DATA_TRANSFER_SIZE = 16384, /* what every server and host controller takes */
     USBIP_MAX_PENDING_REQUESTS = 32,
     USBIP_MAX_CANDIDATES = 64, /* devices tried for one open */
@@ -32,8 +36,7 @@ enum {
      * IN transfers that are under way when the buffer becomes full still have room. Twice of that
      * lets data be kept in one piece: before it has to be moved, as much was read as is moved.
      */
-    USBIP_RECEIVE_CAPACITY =
-        2 * (USBIP_RECEIVE_BUFFER_SIZE + USBIP_IN_TRANSFERS * USBIP_DATA_TRANSFER_SIZE),
+    USBIP_RECEIVE_CAPACITY = 2 * (USBIP_RECEIVE_BUFFER_SIZE + USBIP_IN_WINDOW),
 };
 
 /* What the port is busy with; usbip_port_state tells what that means for the user. */
@@ -63,14 +66,22 @@ struct usbip_in_transfer {
     struct usbip_transfer transfer;
     enum usbip_in_state state;
     unsigned generation; /* in_generation at its submit */
-    uint8_t buffer[USBIP_DATA_TRANSFER_SIZE];
+    uint64_t submitted_ms;
+    uint8_t *kept; /* what it brought before its turn; NULL: nothing */
 };
+
+/*
+ * What is known of a device whose data fills its last packet: whether it ends the transfer, with an
+ * empty packet, or leaves the host waiting for more.
+ */
+enum usbip_in_ending { USBIP_IN_UNKNOWN, USBIP_IN_ENDS, USBIP_IN_FORGETS };
 
 enum usbip_out_state { USBIP_OUT_FLIGHT, USBIP_OUT_DONE, USBIP_OUT_INCOMPLETE };
 
 struct usbip_out_transfer {
     struct usbip_transfer transfer;
     enum usbip_out_state state;
+    uint64_t submitted_ms;
     uint8_t buffer[USBIP_DATA_TRANSFER_SIZE]; /* kept, to be sent again after a stall */
 };
 
@@ -144,15 +155,21 @@ struct usbip_port {
     uint8_t control_data[UINT16_MAX];
 
     /* IN. */
-    uint32_t in_size; /* bytes of one IN transfer */
     bool in_running;
     bool in_halted; /* CLEAR_FEATURE is under way */
     unsigned in_generation;
     unsigned in_failures; /* in a row */
     struct usbip_back_off in_back_off;
-    uint8_t in_order[USBIP_IN_TRANSFERS]; /* indices, in the order of submission */
-    unsigned in_head, in_count;
-    struct usbip_in_transfer in[USBIP_IN_TRANSFERS];
+    enum usbip_in_ending in_ending;
+    bool in_last_full;          /* the last transfer with data brought all it asked for */
+    uint64_t in_last_ms;        /* and came then */
+    unsigned in_full_run;       /* transfers in a row that were full */
+    unsigned in_stream_packets; /* of a stream without a pause */
+    unsigned in_probes;         /* transfers of two packets under way while the ending is unknown */
+    unsigned in_depth;          /* how many may be under way */
+    uint32_t in_bytes;          /* that those under way ask for */
+    unsigned in_head, in_count; /* in the order of submission */
+    struct usbip_in_transfer in[USBIP_MAX_IN_TRANSFERS];
     size_t received_start, received_end; /* of received[] */
 
     struct usbip_transfer notification;
@@ -164,11 +181,13 @@ struct usbip_port {
     /* OUT. */
     uint32_t out_size;
     unsigned out_head, out_count, out_in_flight;
+    unsigned out_depth;    /* how many may be under way */
+    bool out_limited;      /* more was to be written than that allowed */
     unsigned out_failures; /* in a row */
     bool out_recovering;
     int write_error; /* to be told once */
     char write_error_text[USBIP_ERROR_TEXT_SIZE];
-    struct usbip_out_transfer out[USBIP_OUT_TRANSFERS];
+    struct usbip_out_transfer out[USBIP_MAX_OUT_TRANSFERS];
 
     uint8_t notification_data[USBIP_NOTIFICATION_SIZE];
     uint8_t received[USBIP_RECEIVE_CAPACITY];
@@ -237,8 +256,11 @@ uint64_t usbip_port_in_deadline_ms(const struct usbip_port *port);
 
 /* ---- port_read.c ---- */
 
-/* Appends to the receive buffer; there is room for all transfers in flight beyond its size. */
-void usbip_port_received(struct usbip_port *port, const uint8_t *data, size_t size);
+/*
+ * Where the next bytes of the receive buffer go; who puts some there adds them to received_end.
+ * There is room for all transfers in flight beyond the buffer's size.
+ */
+uint8_t *usbip_port_receive_room(struct usbip_port *port, size_t size);
 
 /* ---- port_out.c ---- */
 

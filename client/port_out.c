@@ -4,11 +4,16 @@
 
 #include "client/port_internal.h"
 
+enum {
+    FAST_MS = 250, /* in which all that is under way is taken, or it is not made more */
+    FRESH_MS = 10, /* how long the last look for answers is good enough */
+};
+
 static void submit_out(struct usbip_port *port, struct usbip_out_transfer *out);
 
 static struct usbip_out_transfer *out_at(struct usbip_port *port, unsigned index)
 {
-    return &port->out[(port->out_head + index) % USBIP_OUT_TRANSFERS];
+    return &port->out[(port->out_head + index) % USBIP_MAX_OUT_TRANSFERS];
 }
 
 static void drop_all(struct usbip_port *port)
@@ -95,6 +100,20 @@ static void recover(struct usbip_port *port)
 
 /* ---- Transfers ---- */
 
+/*
+ * A device that takes all there may be within a short time may be given more at once. A slow one
+ * may not: what waits for it is what closing, or a time-out, has to give up.
+ */
+static void adapt_depth(struct usbip_port *port, const struct usbip_out_transfer *out)
+{
+    uint64_t took_ms = usbip_connection_now_ms(port->connection) - out->submitted_ms;
+
+    if (port->out_limited && port->out_depth < USBIP_MAX_OUT_TRANSFERS &&
+        took_ms >= USBIP_LONG_TRIP_MS && took_ms < FAST_MS)
+        port->out_depth++;
+    port->out_limited = false;
+}
+
 static void out_done(struct usbip_transfer *transfer)
 {
     struct usbip_port *port = transfer->user;
@@ -104,9 +123,11 @@ static void out_done(struct usbip_transfer *transfer)
     out->state = whole ? USBIP_OUT_DONE : USBIP_OUT_INCOMPLETE;
     if (port->dropping || port->state == USBIP_PORT_CLOSING)
         return;
+    if (whole)
+        adapt_depth(port, out);
     port->out_in_flight--;
     while (port->out_count > 0 && out_at(port, 0)->state == USBIP_OUT_DONE) {
-        port->out_head = (port->out_head + 1) % USBIP_OUT_TRANSFERS;
+        port->out_head = (port->out_head + 1) % USBIP_MAX_OUT_TRANSFERS;
         port->out_count--;
         port->out_failures = 0;
     }
@@ -116,8 +137,11 @@ static void out_done(struct usbip_transfer *transfer)
 
 static void submit_out(struct usbip_port *port, struct usbip_out_transfer *out)
 {
+    uint64_t now_ms = usbip_connection_now_ms(port->connection);
+
     out->transfer.actual_length = 0;
-    if (usbip_host_session_submit(port->session, &out->transfer, usbip_now_ms()) < 0) {
+    out->submitted_ms = now_ms;
+    if (usbip_host_session_submit(port->session, &out->transfer, now_ms) < 0) {
         usbip_port_trouble(port, USBIP_ERROR_DISCONNECTED, true, "cannot submit an OUT transfer");
         return;
     }
@@ -131,6 +155,8 @@ void usbip_port_out_start(struct usbip_port *port)
 
     port->out_size = USBIP_DATA_TRANSFER_SIZE / packet_size * packet_size;
     port->out_failures = 0;
+    port->out_depth = USBIP_MIN_OUT_TRANSFERS;
+    port->out_limited = false;
 }
 
 void usbip_port_out_reset(struct usbip_port *port)
@@ -155,7 +181,7 @@ void usbip_port_out_unlink(struct usbip_port *port, uint64_t now_ms)
 static bool has_room(const struct usbip_port *port)
 {
     return port->state == USBIP_PORT_OPEN && port->trouble == 0 && !port->out_recovering &&
-           port->out_count < USBIP_OUT_TRANSFERS &&
+           port->out_count < port->out_depth &&
            usbip_host_session_output_size(port->session) < USBIP_SEND_BUFFER_LIMIT;
 }
 
@@ -184,6 +210,7 @@ static size_t give(struct usbip_port *port, const uint8_t *data, size_t size)
         submit_out(port, out);
         given += part;
     }
+    port->out_limited = given < size;
     return given;
 }
 
@@ -208,6 +235,16 @@ static int write_too_late(struct usbip_port *port, uint32_t timeout_ms)
                            restoring ? port->loss_text : "");
 }
 
+/* Of a caller that writes much, every write need not look for answers, too. */
+static void send_given(struct usbip_port *port)
+{
+    if (port->connection == NULL ||
+        usbip_now_ms() - usbip_connection_now_ms(port->connection) >= FRESH_MS)
+        usbip_port_process(port);
+    else
+        usbip_port_turn(port, usbip_connection_flush(port->connection));
+}
+
 int usbip_port_write(struct usbip_port *port, const void *data, size_t size, uint32_t timeout_ms)
 {
     uint64_t deadline_ms = usbip_port_deadline(timeout_ms);
@@ -224,7 +261,7 @@ int usbip_port_write(struct usbip_port *port, const void *data, size_t size, uin
             return usbip_port_closed_error(port);
         given = give(port, data, size);
         if (given > 0)
-            usbip_port_process(port); /* sends it */
+            send_given(port);
         if (given > 0 || size == 0 || (waited && usbip_now_ms() >= deadline_ms))
             return (int)given;
         usbip_port_wait(port, deadline_ms);

@@ -9,7 +9,7 @@ size_t usbip_port_bytes_available(const struct usbip_port *port)
     return port->received_end - port->received_start;
 }
 
-void usbip_port_received(struct usbip_port *port, const uint8_t *data, size_t size)
+uint8_t *usbip_port_receive_room(struct usbip_port *port, size_t size)
 {
     if (port->received_end + size > USBIP_RECEIVE_CAPACITY) {
         size_t kept = usbip_port_bytes_available(port);
@@ -18,8 +18,7 @@ void usbip_port_received(struct usbip_port *port, const uint8_t *data, size_t si
         port->received_start = 0;
         port->received_end = kept;
     }
-    memcpy(port->received + port->received_end, data, size);
-    port->received_end += size;
+    return port->received + port->received_end;
 }
 
 /* Removes bytes from the front, and lets the device send again if it had to wait for that. */

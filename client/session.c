@@ -569,8 +569,11 @@ static void receive_ret_submit(struct usbip_host_session *session,
         return;
     }
     uint32_t actual_length = header->ret_submit.actual_length;
-    if (is_in(transfer) && actual_length > 0)
-        memcpy(transfer->buffer, payload, actual_length);
+    if (is_in(transfer) && actual_length > 0) {
+        transfer->payload = payload;
+        if (!transfer->in_place)
+            memcpy(transfer->buffer, payload, actual_length);
+    }
     int32_t status = header->ret_submit.status;
     if (status > 0)
         status = -status; /* some servers forget the sign */
@@ -683,7 +686,8 @@ static void watch(struct usbip_host_session *session, const struct usbip_transfe
 static bool is_valid(const struct usbip_transfer *transfer)
 {
     if (transfer->length > USBIP_MAX_TRANSFER_LENGTH || transfer->interval > INT32_MAX ||
-        (transfer->length > 0 && transfer->buffer == NULL) ||
+        (transfer->length > 0 && transfer->buffer == NULL &&
+         !(transfer->in_place && is_in(transfer))) ||
         (transfer->transfer_flags & ~(uint32_t)(USBIP_URB_SHORT_NOT_OK | USBIP_URB_ZERO_PACKET)) !=
             0)
         return false;
@@ -729,6 +733,7 @@ static int queue_submit(struct usbip_host_session *session, struct usbip_transfe
 
     transfer->status = 0;
     transfer->actual_length = 0;
+    transfer->payload = NULL;
     transfer->seqnum = seqnum;
     transfer->unlink_seqnum = 0;
     transfer->deadline_ms =

@@ -41,6 +41,7 @@ struct usbip_transfer {
     uint8_t *buffer;          /* OUT: copied by submit. IN: at least length bytes */
     uint32_t length;          /* bytes to move; for control it must equal setup.wLength */
     uint32_t transfer_flags;  /* USBIP_URB_SHORT_NOT_OK, USBIP_URB_ZERO_PACKET or 0 */
+    bool in_place;            /* IN: `payload` is enough; buffer may be NULL, nothing is copied */
     uint32_t interval;        /* interrupt only: polling interval, at least 1 is sent */
     uint32_t timeout_ms;      /* 0: none; else unlinked then, and ends with -USBIP_ETIMEDOUT */
     void (*done)(struct usbip_transfer *transfer);
@@ -49,6 +50,7 @@ struct usbip_transfer {
     /* Results, valid from `done` on. */
     int32_t status;         /* 0 or a negative wire errno; never positive */
     uint32_t actual_length; /* bytes moved; may be > 0 although status is not 0 */
+    const uint8_t *payload; /* IN, during `done` only: these bytes where they were received */
 
     /* The session's own. */
     uint32_t seqnum;

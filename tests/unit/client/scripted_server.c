@@ -372,8 +372,11 @@ static void answer_in(struct scripted_server *server, const struct usbip_header 
     } else if (is_bulk_in(endpoint) && server->empty_in) {
         send_ret(server, header->seqnum, 0, 0, NULL, 0);
     } else if (is_bulk_in(endpoint) && server->pattern_left > 0) {
-        uint8_t bytes[SCRIPTED_PACKET_SIZE];
+        static uint8_t bytes[1 << 16];
         size_t size = server->pattern_left < length ? server->pattern_left : length;
+
+        if (size > sizeof(bytes))
+            size = sizeof(bytes);
 
         for (size_t i = 0; i < size; i++)
             bytes[i] = server->pattern_next++;
