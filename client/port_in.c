@@ -13,8 +13,7 @@ enum {
     MAX_PACKETS = 64,     /* of one transfer */
     STREAM_PACKETS = 128, /* full ones, without a pause, are a stream */
     MAX_PROBES = 16,      /* transfers of two packets under way in a stream */
-    NEAR_WINDOW = 128 << 10,
-    SILENCE_MS = 500, /* longer than a round trip: the device had nothing to say */
+    SILENCE_MS = 500,     /* longer than a round trip: the device had nothing to say */
 };
 
 /* ---- Back-off ---- */
@@ -125,13 +124,14 @@ static void submit_in(struct usbip_port *port, uint64_t now_ms)
 
 /*
  * Transfers that come full, one after the other, could have been more. Where they come at once,
- * some 100 KiB are enough, and more only has to be fetched from farther away in memory.
+ * USBIP_NEAR_WINDOW is enough, and more only has to be fetched from farther away in memory.
  */
 static void adapt_depth(struct usbip_port *port, const struct usbip_in_transfer *in,
                         uint64_t now_ms)
 {
     bool full = in->transfer.actual_length == in->transfer.length;
-    bool enough = now_ms - in->submitted_ms < USBIP_LONG_TRIP_MS && port->in_bytes >= NEAR_WINDOW;
+    bool enough =
+        now_ms - in->submitted_ms < USBIP_LONG_TRIP_MS && port->in_bytes >= USBIP_NEAR_WINDOW;
 
     port->in_full_run = full ? port->in_full_run + 1 : 0;
     if (port->in_full_run < port->in_depth || port->in_depth == USBIP_MAX_IN_TRANSFERS || enough)

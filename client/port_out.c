@@ -101,17 +101,19 @@ static void recover(struct usbip_port *port)
 /* ---- Transfers ---- */
 
 /*
- * A device that takes all there may be within a short time may be given more at once. A slow one
- * may not: what waits for it is what closing, or a time-out, has to give up.
+ * A device that takes all there may be within a short time may be given more at once, where that
+ * is little or the way to it is long. A slow one may not: what waits for it is what closing, or a
+ * time-out, has to give up.
  */
 static void adapt_depth(struct usbip_port *port, const struct usbip_out_transfer *out)
 {
     uint64_t took_ms = usbip_connection_now_ms(port->connection) - out->submitted_ms;
 
-    if (port->out_limited && port->out_depth < USBIP_MAX_OUT_TRANSFERS &&
-        took_ms >= USBIP_LONG_TRIP_MS && took_ms < FAST_MS)
+    bool little = port->out_depth * out->transfer.length < USBIP_NEAR_WINDOW;
+
+    if (port->out_limited && port->out_depth < USBIP_MAX_OUT_TRANSFERS && took_ms < FAST_MS &&
+        (little || took_ms >= USBIP_LONG_TRIP_MS))
         port->out_depth++;
-    port->out_limited = false;
 }
 
 static void out_done(struct usbip_transfer *transfer)

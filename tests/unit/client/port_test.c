@@ -11,6 +11,7 @@
 enum {
     PATIENCE_MS = 10000, /* for what must come */
     IN_TRANSFERS = 16,
+    SILENCE_MS = 600, /* longer than what the port takes for the end of what a device says */
 };
 
 static struct scripted_server *server;
@@ -496,6 +497,61 @@ static void test_receive_buffer_is_bounded(void)
         CU_ASSERT_TRUE(i > 0 || scripted_wait(server, "in 82", transfers + IN_TRANSFERS));
     }
     CU_ASSERT_TRUE(intact);
+    stop();
+}
+
+/* A stream of full packets, until the port reads ahead. */
+static void stream_packets(unsigned number)
+{
+    static const uint8_t packet[SCRIPTED_PACKET_SIZE];
+    uint8_t data[SCRIPTED_PACKET_SIZE];
+
+    for (unsigned i = 0; i < number; i++) {
+        scripted_lock(server);
+        scripted_send(server, packet, sizeof(packet));
+        scripted_unlock(server);
+        CU_ASSERT_EQUAL_FATAL(usbip_port_read_all(port, data, sizeof(data), PATIENCE_MS),
+                              (int)sizeof(data));
+    }
+    usbip_port_process(port);
+}
+
+static void test_transfers_grow_after_an_end(void)
+{
+    uint8_t data[SCRIPTED_PACKET_SIZE] = {0};
+
+    start_and_open(scripted_server_new(), "1-1");
+    scripted_lock(server);
+    scripted_send(server, data, sizeof(data));
+    scripted_send(server, data, 0); /* as the specification has it */
+    scripted_unlock(server);
+    CU_ASSERT_EQUAL(usbip_port_read_all(port, data, sizeof(data), PATIENCE_MS), (int)sizeof(data));
+    CU_ASSERT_TRUE(run_until("in 82 4096", 1));
+    stop();
+}
+
+static void test_transfers_grow_in_a_stream(void)
+{
+    start_and_open(scripted_server_new(), "1-1");
+    stream_packets(100);
+    CU_ASSERT_EQUAL(count("in 82 128"), 0);
+    stream_packets(200);
+    CU_ASSERT_TRUE(run_until("in 82 128", 1));
+    /* The first of those ends with its first packet, which shows that the device ends its data. */
+    CU_ASSERT_TRUE(run_until("in 82 4096", 1));
+    stop();
+}
+
+static void test_transfers_stay_small_when_ends_are_forgotten(void)
+{
+    uint8_t data[SCRIPTED_PACKET_SIZE];
+
+    start_and_open(scripted_server_new(), "1-1");
+    stream_packets(1);
+    CU_ASSERT_EQUAL(usbip_port_read(port, data, sizeof(data), SILENCE_MS), 0);
+    stream_packets(300);
+    CU_ASSERT_EQUAL(count("in 82 128"), 0);
+    CU_ASSERT_EQUAL(count("in 82 4096"), 0);
     stop();
 }
 
@@ -1257,6 +1313,10 @@ int main(void)
     CU_TestInfo data[] = {
         {"write and read", test_write_and_read},
         {"every IN transfer is queued again", test_every_in_transfer_is_queued_again},
+        {"IN transfers grow after an end", test_transfers_grow_after_an_end},
+        {"IN transfers grow in a stream", test_transfers_grow_in_a_stream},
+        {"IN transfers stay small when ends are forgotten",
+         test_transfers_stay_small_when_ends_are_forgotten},
         {"read_all", test_read_all},
         {"read_until", test_read_until},
         {"long delimiter", test_long_delimiter},
