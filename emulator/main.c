@@ -7,9 +7,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 #include <uv.h>
 
+#include "capture/recorder.h"
 #include "emulator/script.h"
 #include "emulator/server.h"
 
@@ -32,6 +34,7 @@ static const char help[] =
     "  --seed N            where the scripts' random numbers start (default: differs each time)\n"
     "  --virtual-time      do not wait for the devices' timers: time jumps to the next one\n"
     "                      whenever there is nothing else to do\n"
+    "  --record FILE       write what passes to FILE, a capture that Wireshark opens\n"
     "  --unsafe-scripts    let scripts use files, programs and C modules\n"
     "  -v, --verbose       show what the devices are told\n"
     "  --help, --version\n"
@@ -41,6 +44,7 @@ static const char help[] =
 struct options {
     const char *listen;
     const char *port_file;
+    const char *record;
     uint64_t seed;
     bool has_seed, virtual_time, unsafe_scripts, verbose;
 };
@@ -54,6 +58,8 @@ struct emulator {
     unsigned long dropped_lines;   /* of the log */
     struct usbip_script **scripts; /* of bus.devices */
     struct usbip_server *server;
+    struct usbip_recorder *recorder; /* NULL: nothing is recorded */
+    uint64_t started_us;             /* since 1970 */
 };
 
 /* ---- Command line ---- */
@@ -96,12 +102,22 @@ static bool parse_seed(const char *text, uint64_t *seed)
 /* Returns -1 to go on, or the exit status. */
 static int parse_options(int argc, char **argv, struct options *options)
 {
-    enum { LISTEN = 256, PORT_FILE, SEED, VIRTUAL_TIME, UNSAFE_SCRIPTS, HELP, SHOW_VERSION };
+    enum {
+        LISTEN = 256,
+        PORT_FILE,
+        SEED,
+        VIRTUAL_TIME,
+        RECORD,
+        UNSAFE_SCRIPTS,
+        HELP,
+        SHOW_VERSION
+    };
     static const struct option names[] = {
         {"listen", required_argument, NULL, LISTEN},
         {"port-file", required_argument, NULL, PORT_FILE},
         {"seed", required_argument, NULL, SEED},
         {"virtual-time", no_argument, NULL, VIRTUAL_TIME},
+        {"record", required_argument, NULL, RECORD},
         {"unsafe-scripts", no_argument, NULL, UNSAFE_SCRIPTS},
         {"verbose", no_argument, NULL, 'v'},
         {"help", no_argument, NULL, HELP},
@@ -127,6 +143,9 @@ static int parse_options(int argc, char **argv, struct options *options)
             break;
         case VIRTUAL_TIME:
             options->virtual_time = true;
+            break;
+        case RECORD:
+            options->record = optarg;
             break;
         case UNSAFE_SCRIPTS:
             options->unsafe_scripts = true;
@@ -219,6 +238,49 @@ static void print_devices(const struct emulator *emulator, char **paths)
     }
 }
 
+/* ---- Recording ---- */
+
+static void report_recording(void *context, const char *line)
+{
+    const struct emulator *emulator = context;
+    usbip_log(&emulator->bus.log, USBIP_LOG_ERROR, "%s", line);
+}
+
+/* Virtual time is what the devices live in, and it begins now. */
+static uint64_t virtual_now_us(void *context)
+{
+    const struct emulator *emulator = context;
+    return emulator->started_us + emulator->scheduler.now_us;
+}
+
+static bool start_recording(struct emulator *emulator)
+{
+    const struct usbip_recorder_options options = {
+        .path = emulator->options.record,
+        .now_us = emulator->options.virtual_time ? virtual_now_us : NULL,
+        .report = report_recording,
+        .context = emulator,
+    };
+    char error_text[USBIP_RECORDER_ERROR_SIZE];
+    emulator->started_us = (uint64_t)time(NULL) * 1000000;
+    emulator->recorder = usbip_recorder_new(&options, error_text);
+    if (!emulator->recorder) {
+        fprintf(stderr, "usbip-emulator: %s\n", error_text);
+        return false;
+    }
+    for (unsigned i = 0; i < emulator->bus.count; i++) {
+        const struct usbip_device *device = emulator->bus.devices[i];
+        struct usbip_device_record record;
+        uint8_t descriptor[USB_DT_DEVICE_SIZE];
+        size_t size;
+        const uint8_t *configuration = usbip_device_configuration_bytes(device, &size);
+        usbip_bus_describe(device, &record);
+        usbip_encode_device_descriptor(descriptor, usbip_device_descriptor(device));
+        usbip_recorder_describe(emulator->recorder, &record, descriptor, configuration, size);
+    }
+    return true;
+}
+
 /* ---- Server ---- */
 
 /* Whoever waits for the file sees it only when it is complete. */
@@ -288,6 +350,7 @@ static int serve(struct emulator *emulator, char **paths)
         .bus = &emulator->bus,
         .scheduler = &emulator->scheduler,
         .virtual_time = emulator->options.virtual_time,
+        .tap = emulator->recorder ? usbip_recorder_tap(emulator->recorder) : NULL,
     };
     if (uv_loop_init(&emulator->loop) < 0 ||
         !(emulator->server = usbip_server_new(&emulator->loop, &server_options))) {
@@ -331,8 +394,11 @@ int main(int argc, char **argv)
     if (emulator.options.port_file)
         remove(emulator.options.port_file);
     status = EXIT_FAILURE;
-    if (add_devices(&emulator, argv + optind, argc - optind))
+    if (add_devices(&emulator, argv + optind, argc - optind) &&
+        (!emulator.options.record || start_recording(&emulator)))
         status = serve(&emulator, argv + optind);
+    if (usbip_recorder_free(emulator.recorder) < 0)
+        status = EXIT_FAILURE;
     free_devices(&emulator);
     return status;
 }
