@@ -18,8 +18,7 @@ enum {
     STOP = -2, /* of framing callbacks: not out of memory */
     ENDPOINT_COUNT = 32,
     TYPE_UNKNOWN = -1,
-    EPNUM_MASK = 0x7f,        /* as much of an endpoint number as the format has room for */
-    MAX_ISO_BUFFER = 4 << 20, /* of an isochronous IN transfer, with its gaps */
+    EPNUM_MASK = 0x7f, /* as much of an endpoint number as the format has room for */
 };
 
 /* A CMD_SUBMIT or CMD_UNLINK without its answer. */
@@ -95,6 +94,7 @@ struct usbip_recorder {
     uint64_t last_id;
     uint64_t time_us; /* of what is being recorded */
     bool incomplete;
+    bool cut_told; /* that transfers are too large */
     /* For one record at a time. */
     usb_isodesc descriptors[USBIP_MAX_ISO_PACKETS];
     struct usbip_buffer unpacked;
@@ -312,9 +312,14 @@ struct record_data {
 static void write_record(struct connection *connection, const pcap_usb_header_mmapped *header,
                          struct record_data data)
 {
-    const struct usbip_recorder *recorder = connection->recorder;
+    struct usbip_recorder *recorder = connection->recorder;
     usbip_usbmon_file_write(connection->output->file, header, recorder->time_us,
                             recorder->descriptors, data.bytes, data.size, data.missing);
+    if (data.missing > 0 && !recorder->cut_told) {
+        recorder->cut_told = true;
+        report(recorder, "%s: a transfer of %" PRIu32 " bytes was cut: captures hold %zu of them",
+               connection->name, header->urb_len, data.size);
+    }
 }
 
 static pcap_usb_header_mmapped submit_header(const struct connection *connection,
@@ -483,7 +488,8 @@ static struct record_data put_gaps(struct usbip_recorder *recorder, const struct
         if (packet->len > 0 && packet_end > end)
             end = packet_end;
     }
-    if (data.missing > 0 || packed != data.size || end > request->length || end > MAX_ISO_BUFFER)
+    if (data.missing > 0 || packed != data.size || end > request->length ||
+        end + count * sizeof *recorder->descriptors > USBIP_USBMON_MAX_DATA)
         return data;
     recorder->unpacked.size = 0;
     uint8_t *buffer = usbip_buffer_reserve(&recorder->unpacked, (size_t)end);

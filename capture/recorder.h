@@ -16,6 +16,8 @@
  * recorder knows of them (usbip_recorder_describe(), an earlier connection, the import) is written
  * as two control transfers that never passed.
  *
+ * Of a transfer that is larger than a record of libpcap the beginning is recorded.
+ *
  * The peers are not trusted: what cannot be a USB/IP stream ends the recording of its connection,
  * and memory grows with what has arrived, not with what a header promises. Nobody waits for a
  * recorder but for its write to the file, once for all that it is fed at a time. One thread.

@@ -48,8 +48,7 @@ struct usbip_usbmon_file *usbip_usbmon_file_open(const char *path,
     }
     setvbuf(stream, NULL, _IOFBF, WRITE_BUFFER_SIZE);
     file->path = strdup(path);
-    file->pcap =
-        pcap_open_dead(DLT_USB_LINUX_MMAPPED, USBIP_USBMON_HEADER_SIZE + USBIP_USBMON_MAX_DATA);
+    file->pcap = pcap_open_dead(DLT_USB_LINUX_MMAPPED, USBIP_USBMON_MAX_RECORD);
     file->dumper = file->pcap ? pcap_dump_fopen(file->pcap, stream) : NULL;
     if (!file->dumper)
         fclose(stream);

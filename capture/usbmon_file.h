@@ -14,7 +14,8 @@
 enum {
     USBIP_USBMON_HEADER_SIZE = 64,
     USBIP_USBMON_ISO_DESCRIPTOR_SIZE = 16,
-    USBIP_USBMON_MAX_DATA = 16 << 20, /* bytes of one record behind its header */
+    USBIP_USBMON_MAX_RECORD = 262144, /* bytes: libpcap reads no longer ones */
+    USBIP_USBMON_MAX_DATA = USBIP_USBMON_MAX_RECORD - USBIP_USBMON_HEADER_SIZE,
     USBIP_USBMON_ERROR_SIZE = 400,
 };
 
