@@ -33,6 +33,8 @@ struct tool {
     uv_loop_t loop;
     uv_signal_t interrupted, terminated;
     struct usbip_relay *relay;
+    struct usbip_recorder *recorder;
+    struct usbip_tap tap; /* the recorder's */
 };
 
 static int usage_error(const char *format, const char *value)
@@ -118,9 +120,30 @@ static void on_signal(uv_signal_t *handle, int number)
     uv_close((uv_handle_t *)&tool->terminated, NULL);
 }
 
-static int run(struct tool *tool, const struct usbip_relay_options *options)
+/* The file is opened last: a second recorder at this address must not empty that of the first. */
+static bool start(struct tool *tool, const struct usbip_relay_options *relay_options,
+                  const struct usbip_recorder_options *recorder_options)
 {
-    char bound[USBIP_RELAY_ADDRESS_SIZE], error_text[USBIP_RELAY_ERROR_SIZE];
+    char bound[USBIP_RELAY_ADDRESS_SIZE], relay_error[USBIP_RELAY_ERROR_SIZE];
+    char recorder_error[USBIP_RECORDER_ERROR_SIZE];
+    tool->relay = usbip_relay_new(&tool->loop, relay_options, bound, relay_error);
+    if (!tool->relay) {
+        report(NULL, relay_error);
+        return false;
+    }
+    tool->recorder = usbip_recorder_new(recorder_options, recorder_error);
+    if (!tool->recorder) {
+        report(NULL, recorder_error);
+        return false;
+    }
+    tool->tap = *usbip_recorder_tap(tool->recorder);
+    printf("listening on %s\n", bound);
+    return true;
+}
+
+static int run(struct tool *tool, const struct usbip_relay_options *relay_options,
+               const struct usbip_recorder_options *recorder_options)
+{
     if (uv_loop_init(&tool->loop) < 0) {
         report(NULL, "out of memory");
         return EXIT_FAILURE;
@@ -131,37 +154,26 @@ static int run(struct tool *tool, const struct usbip_relay_options *options)
     uv_signal_start(&tool->interrupted, on_signal, SIGINT);
     uv_signal_start(&tool->terminated, on_signal, SIGTERM);
     int status = EXIT_SUCCESS;
-    tool->relay = usbip_relay_new(&tool->loop, options, bound, error_text);
-    if (tool->relay) {
-        printf("listening on %s\n", bound);
-    } else {
-        report(NULL, error_text);
+    if (!start(tool, relay_options, recorder_options)) {
         on_signal(&tool->terminated, 0);
         status = EXIT_FAILURE;
     }
     uv_run(&tool->loop, UV_RUN_DEFAULT);
     uv_loop_close(&tool->loop);
-    return status;
+    return usbip_recorder_free(tool->recorder) < 0 ? EXIT_FAILURE : status;
 }
 
 int main(int argc, char **argv)
 {
-    struct usbip_relay_options relay_options = {.listen = "127.0.0.1:3240", .report = report};
-    struct usbip_recorder_options recorder_options = {.report = report};
     struct tool tool = {.relay = NULL};
-    char error_text[USBIP_RECORDER_ERROR_SIZE];
+    struct usbip_relay_options relay_options = {
+        .listen = "127.0.0.1:3240", .tap = &tool.tap, .report = report};
+    struct usbip_recorder_options recorder_options = {.report = report};
     int status = parse_options(argc, argv, &relay_options, &recorder_options);
     if (status >= 0)
         return status;
     /* A peer that is gone is an error of write(), not a signal. */
     signal(SIGPIPE, SIG_IGN);
     setvbuf(stdout, NULL, _IOLBF, 0);
-    struct usbip_recorder *recorder = usbip_recorder_new(&recorder_options, error_text);
-    if (!recorder) {
-        report(NULL, error_text);
-        return EXIT_FAILURE;
-    }
-    relay_options.tap = usbip_recorder_tap(recorder);
-    status = run(&tool, &relay_options);
-    return usbip_recorder_free(recorder) < 0 ? EXIT_FAILURE : status;
+    return run(&tool, &relay_options, &recorder_options);
 }

@@ -59,6 +59,7 @@ struct emulator {
     struct usbip_script **scripts; /* of bus.devices */
     struct usbip_server *server;
     struct usbip_recorder *recorder; /* NULL: nothing is recorded */
+    struct usbip_tap tap;            /* the recorder's */
     uint64_t started_us;             /* since 1970 */
 };
 
@@ -268,6 +269,7 @@ static bool start_recording(struct emulator *emulator)
         fprintf(stderr, "usbip-emulator: %s\n", error_text);
         return false;
     }
+    emulator->tap = *usbip_recorder_tap(emulator->recorder);
     for (unsigned i = 0; i < emulator->bus.count; i++) {
         const struct usbip_device *device = emulator->bus.devices[i];
         struct usbip_device_record record;
@@ -326,6 +328,9 @@ static bool start(struct emulator *emulator, char **paths)
         fprintf(stderr, "usbip-emulator: %s\n", error_text);
         return false;
     }
+    /* Not before: a second emulator at this address must not empty the file of the first. */
+    if (options->record && !start_recording(emulator))
+        return false;
     if (options->port_file && !write_port_file(options->port_file, port))
         return false;
     print_devices(emulator, paths);
@@ -350,7 +355,7 @@ static int serve(struct emulator *emulator, char **paths)
         .bus = &emulator->bus,
         .scheduler = &emulator->scheduler,
         .virtual_time = emulator->options.virtual_time,
-        .tap = emulator->recorder ? usbip_recorder_tap(emulator->recorder) : NULL,
+        .tap = emulator->options.record ? &emulator->tap : NULL,
     };
     if (uv_loop_init(&emulator->loop) < 0 ||
         !(emulator->server = usbip_server_new(&emulator->loop, &server_options))) {
@@ -394,8 +399,7 @@ int main(int argc, char **argv)
     if (emulator.options.port_file)
         remove(emulator.options.port_file);
     status = EXIT_FAILURE;
-    if (add_devices(&emulator, argv + optind, argc - optind) &&
-        (!emulator.options.record || start_recording(&emulator)))
+    if (add_devices(&emulator, argv + optind, argc - optind))
         status = serve(&emulator, argv + optind);
     if (usbip_recorder_free(emulator.recorder) < 0)
         status = EXIT_FAILURE;

@@ -55,6 +55,11 @@ for signal in INT TERM; do
     pid=$!
     read -r -t 60 line <out
     [[ $line == "listening on 127.0.0.1:"[1-9]* ]] || fail "said: $line"
+    # Another one at the same address leaves the file alone.
+    before=$(stat -c %y file.pcap)
+    expect 1 'usbip-record: cannot listen on *: address already in use; choose another *' \
+        --upstream 127.0.0.1:1 --listen "${line#listening on }" file.pcap
+    [ "$(stat -c %y file.pcap)" = "$before" ] || fail "file.pcap has changed"
     kill -s $signal "$pid"
     wait "$pid"
     got=$?

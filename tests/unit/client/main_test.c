@@ -271,8 +271,8 @@ static void test_failure(void)
     CU_ASSERT_PTR_NOT_NULL(strstr(output, "ST_DEV_BUSY"));
     stop();
     CU_ASSERT_EQUAL(run("send --record /nowhere/file 1-1 x"), 1);
-    CU_ASSERT_STRING_EQUAL(
-        output, "usbip-serial: cannot write /nowhere/file: No such file or directory\n");
+    CU_ASSERT_STRING_EQUAL(output,
+                           "usbip-serial: cannot write /nowhere/file: No such file or directory\n");
     /* Nobody listens on port 1. */
     CU_ASSERT_EQUAL(run("list"), 1);
     CU_ASSERT_EQUAL(run("read 1-1"), 1);
