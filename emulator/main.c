@@ -7,9 +7,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 #include <uv.h>
 
+#include "capture/recorder.h"
 #include "emulator/control.h"
 #include "emulator/ctl.h"
 #include "emulator/options.h"
@@ -29,6 +31,9 @@ struct emulator {
     struct usbip_script **scripts; /* of bus.devices */
     struct usbip_server *server;
     struct usbip_control *control;
+    struct usbip_recorder *recorder; /* NULL: nothing is recorded */
+    struct usbip_tap tap;            /* the recorder's */
+    uint64_t started_us;             /* since 1970 */
 };
 
 /* A reader that has stopped reading must not stop the devices: what a full pipe does not take is
@@ -150,6 +155,50 @@ static void print_devices(const struct emulator *emulator, char **paths)
     }
 }
 
+/* ---- Recording ---- */
+
+static void report_recording(void *context, const char *line)
+{
+    const struct emulator *emulator = context;
+    usbip_log(&emulator->bus.log, USBIP_LOG_ERROR, "%s", line);
+}
+
+/* Virtual time is what the devices live in, and it begins now. */
+static uint64_t virtual_now_us(void *context)
+{
+    const struct emulator *emulator = context;
+    return emulator->started_us + emulator->scheduler.now_us;
+}
+
+static bool start_recording(struct emulator *emulator)
+{
+    const struct usbip_recorder_options options = {
+        .path = emulator->options.record,
+        .now_us = emulator->options.virtual_time ? virtual_now_us : NULL,
+        .report = report_recording,
+        .context = emulator,
+    };
+    char error_text[USBIP_RECORDER_ERROR_SIZE];
+    emulator->started_us = (uint64_t)time(NULL) * 1000000;
+    emulator->recorder = usbip_recorder_new(&options, error_text);
+    if (!emulator->recorder) {
+        fprintf(stderr, "usbip-emulator: %s\n", error_text);
+        return false;
+    }
+    emulator->tap = *usbip_recorder_tap(emulator->recorder);
+    for (unsigned i = 0; i < emulator->bus.count; i++) {
+        const struct usbip_device *device = emulator->bus.devices[i];
+        struct usbip_device_record record;
+        uint8_t descriptor[USB_DT_DEVICE_SIZE];
+        size_t size;
+        const uint8_t *configuration = usbip_device_configuration_bytes(device, &size);
+        usbip_bus_describe(device, &record);
+        usbip_encode_device_descriptor(descriptor, usbip_device_descriptor(device));
+        usbip_recorder_describe(emulator->recorder, &record, descriptor, configuration, size);
+    }
+    return true;
+}
+
 /* ---- Server ---- */
 
 /* Whoever waits for the file sees it only when it is complete. */
@@ -221,6 +270,9 @@ static bool start(struct emulator *emulator, char **paths)
         fprintf(stderr, "usbip-emulator: %s\n", error_text);
         return false;
     }
+    /* Not before: a second emulator at this address must not empty the file of the first. */
+    if (options->record && !start_recording(emulator))
+        return false;
     if (options->port_file && !write_port_file(options->port_file, port))
         return false;
     print_devices(emulator, paths);
@@ -245,6 +297,7 @@ static int serve(struct emulator *emulator, char **paths)
         .bus = &emulator->bus,
         .scheduler = &emulator->scheduler,
         .virtual_time = emulator->options.virtual_time,
+        .tap = emulator->options.record ? &emulator->tap : NULL,
     };
     if (uv_loop_init(&emulator->loop) < 0 ||
         !(emulator->server = usbip_server_new(&emulator->loop, &server_options))) {
@@ -295,6 +348,8 @@ int main(int argc, char **argv)
     if (add_faults(&emulator) && add_devices(&emulator, argv + optind, argc - optind) &&
         check_faults(&emulator))
         status = serve(&emulator, argv + optind);
+    if (usbip_recorder_free(emulator.recorder) < 0)
+        status = EXIT_FAILURE;
     free_devices(&emulator);
     return status;
 }

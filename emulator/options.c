@@ -31,6 +31,7 @@ static const char help[] =
     "                      (default: differs each time)\n"
     "  --virtual-time      do not wait for the devices' timers: time jumps to the next one\n"
     "                      whenever there is nothing else to do\n"
+    "  --record FILE       write what passes to FILE, a capture that Wireshark opens\n"
     "  --unsafe-scripts    let scripts use files, programs and C modules\n"
     "  -v, --verbose       show what the devices are told\n"
     "  --help, --version\n"
@@ -134,6 +135,7 @@ int usbip_emulator_parse_options(int argc, char **argv, struct usbip_emulator_op
         CONTROL,
         SEED,
         VIRTUAL_TIME,
+        RECORD,
         UNSAFE_SCRIPTS,
         HELP,
         HELP_FAULTS,
@@ -147,6 +149,7 @@ int usbip_emulator_parse_options(int argc, char **argv, struct usbip_emulator_op
         {"control", required_argument, NULL, CONTROL},
         {"seed", required_argument, NULL, SEED},
         {"virtual-time", no_argument, NULL, VIRTUAL_TIME},
+        {"record", required_argument, NULL, RECORD},
         {"unsafe-scripts", no_argument, NULL, UNSAFE_SCRIPTS},
         {"verbose", no_argument, NULL, 'v'},
         {"help", no_argument, NULL, HELP},
@@ -187,6 +190,9 @@ int usbip_emulator_parse_options(int argc, char **argv, struct usbip_emulator_op
             break;
         case VIRTUAL_TIME:
             options->virtual_time = true;
+            break;
+        case RECORD:
+            options->record = optarg;
             break;
         case UNSAFE_SCRIPTS:
             options->unsafe_scripts = true;

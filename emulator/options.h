@@ -15,6 +15,7 @@ struct usbip_emulator_options {
     const char *port_file;                       /* NULL: none */
     const char *control;                         /* NULL: none */
     const struct usbip_personality *personality; /* NULL: strict */
+    const char *record;                          /* NULL: nothing is recorded */
     uint64_t seed;
     bool has_seed, virtual_time, unsafe_scripts, verbose;
     struct usbip_fault_options faults[USBIP_MAX_FAULTS];
