@@ -1,4 +1,5 @@
-"""The libraries that the system provides, as @libuv, @lua, @libpcap and @cunit.
+"""The libraries that the system provides, as @libuv, @lua, @libpcap, @zlib,
+@jansson and @cunit.
 
 A repository is fetched only when a target that needs it is built, so a missing library is an
 error only for those.
@@ -89,6 +90,18 @@ def system_libraries():
         library = "libpcap",
         modules = ["libpcap"],
         package = "libpcap-dev",
+    )
+    _pkg_config(
+        name = "zlib",
+        library = "zlib",
+        modules = ["zlib"],
+        package = "zlib1g-dev",
+    )
+    _pkg_config(
+        name = "jansson",
+        library = "jansson",
+        modules = ["jansson"],
+        package = "libjansson-dev",
     )
     _pkg_config(
         name = "cunit",

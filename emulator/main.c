@@ -10,6 +10,7 @@
 #include <unistd.h>
 #include <uv.h>
 
+#include "emulator/capture/inspect.h"
 #include "emulator/script.h"
 #include "emulator/server.h"
 
@@ -22,6 +23,7 @@ enum { MAX_PRODUCT_SIZE = 3 * 126 + 1 };
 
 static const char help[] =
     "usage: usbip-emulator [OPTION]... DEVICE...\n"
+    "       usbip-emulator inspect [OPTION]... FILE   (what is in a capture of USB traffic)\n"
     "\n"
     "Serves emulated USB serial devices to USB/IP clients. Each DEVICE is a Lua script;\n"
     "docs/scripting.md says what is in it, scripts/ has examples.\n"
@@ -312,6 +314,8 @@ static int serve(struct emulator *emulator, char **paths)
 
 int main(int argc, char **argv)
 {
+    if (argc > 1 && strcmp(argv[1], "inspect") == 0)
+        return usbip_inspect_main(argc - 1, argv + 1);
     struct emulator emulator = {.options.listen = "127.0.0.1:3240"};
     int status = parse_options(argc, argv, &emulator.options);
     if (status >= 0)
