@@ -667,14 +667,15 @@ int usbip_capture_select(const struct usbip_capture *capture, const char *wish_t
         return -1;
     }
     const struct usbip_capture_device *device = &capture->devices[best];
-    const char *kind = device->chip ? "serial device" : "device";
     if (count == 1)
         snprintf(reason, USBIP_CAPTURE_REASON_SIZE, wish_text ? "as asked for" : "the only device");
+    else if (equals == 1 && device->chip)
+        snprintf(reason, USBIP_CAPTURE_REASON_SIZE, "the only serial device of %u", count);
     else if (equals == 1)
-        snprintf(reason, USBIP_CAPTURE_REASON_SIZE, "the only %s of %u%s",
-                 device->chip ? kind : "one that is no hub", count, device->chip ? " devices" : "");
+        snprintf(reason, USBIP_CAPTURE_REASON_SIZE, "the only one of %u that is no hub", count);
     else
-        snprintf(reason, USBIP_CAPTURE_REASON_SIZE, "the busiest of %u %ss", equals, kind);
+        snprintf(reason, USBIP_CAPTURE_REASON_SIZE, "the busiest of %u %s", equals,
+                 device->chip ? "serial devices" : "devices, none of which is serial");
     if (device->truncated_record > 0) {
         snprintf(error_text, USBIP_CAPTURE_ERROR_SIZE,
                  "%s: record %u: the recorder kept %u of the %u bytes that device %u.%u "

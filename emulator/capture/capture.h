@@ -131,7 +131,8 @@ struct usbip_capture *usbip_capture_load(const char *path,
 /* NULL is allowed. */
 void usbip_capture_free(struct usbip_capture *capture);
 
-/* Why usbip_capture_select() took a device: "the only device", "the busiest serial device of 3". */
+/* Why usbip_capture_select() took a device: "the only device", "the busiest of 3 serial devices".
+ */
 enum { USBIP_CAPTURE_REASON_SIZE = 64 };
 
 /*
