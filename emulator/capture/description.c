@@ -168,7 +168,7 @@ static uint8_t free_endpoint(const struct synthesis *synthesis, uint8_t directio
         bool used = false;
         for (unsigned i = 0; i < synthesis->device->endpoint_count; i++)
             used |= synthesis->device->endpoints[i].address == address;
-        size_t offset = 0;
+        size_t offset = USB_DT_CONFIG_SIZE; /* which is written last */
         const uint8_t *descriptor;
         while (usbip_next_descriptor(synthesis->bytes, synthesis->size, &offset, &descriptor) > 0)
             used |= descriptor[1] == USB_DT_ENDPOINT && descriptor[2] == address;

@@ -385,10 +385,10 @@ static bool is_isochronous(const struct state *state)
 static int read_packet(struct capture_builder *builder, struct state *state,
                        const struct capture_record *record, enum usbip_speed speed)
 {
-    if (record->size == 0 || record->size < record->original_size)
-        return capture_record_too_short(builder, record, "packet", 1);
+    if (record->size < record->original_size)
+        return capture_record_too_short(builder, record, "packet", record->original_size);
     bool is_whole = true;
-    switch (record->bytes[0]) {
+    switch (record->size > 0 ? record->bytes[0] : 0) {
     case PID_SETUP:
     case PID_IN:
     case PID_OUT:
