@@ -523,6 +523,8 @@ static void merge_devices(struct usbip_capture *capture, uint16_t *places)
             first->bDeviceSubClass = moved.bDeviceSubClass;
             first->bDeviceProtocol = moved.bDeviceProtocol;
         }
+        if (first->busid[0] == '\0')
+            memcpy(first->busid, moved.busid, sizeof first->busid);
         if (moved.configuration_value)
             first->configuration_value = moved.configuration_value;
         if (first->speed == USBIP_SPEED_UNKNOWN)

@@ -86,7 +86,6 @@ const char *inspect_transfer_type(uint8_t type)
     return names[type & USB_ENDPOINT_XFERTYPE_MASK];
 }
 
-/* Index of a string that the descriptor names and nothing says, or 0. */
 static unsigned count_missing_strings(const struct usbip_description *description)
 {
     const uint8_t indices[] = {description->device.iManufacturer, description->device.iProduct,

@@ -24,7 +24,7 @@ bool inspect_print_json(const struct inspection *inspection);
 /* Incomplete things, each with a count of 0 when there is none of it. */
 struct inspect_gap {
     const char *name; /* of JSON */
-    const char *text; /* for people, behind the count */
+    const char *text; /* for people */
     uint64_t count;
     uint32_t record; /* the first; 0: none to name */
 };

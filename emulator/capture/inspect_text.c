@@ -145,7 +145,8 @@ static void print_configuration(const struct inspection *inspection)
     printf("  configuration %u, %zu bytes, ", configuration.bConfigurationValue,
            description->configuration_size);
     print_origin(description->configuration_origin, description->configuration_record);
-    printf("\n    %u interfaces, %s-powered, %u mA\n", configuration.bNumInterfaces,
+    printf("\n    %u interface%s, %s-powered, %u mA\n", configuration.bNumInterfaces,
+           configuration.bNumInterfaces == 1 ? "" : "s",
            configuration.bmAttributes & USB_CONFIG_ATT_SELFPOWER ? "self" : "bus",
            2u * configuration.bMaxPower);
     size_t offset = 0;
@@ -196,7 +197,7 @@ static void print_gaps(const struct inspection *inspection)
         if (gaps[i].count == 0)
             continue;
         complete = false;
-        printf("    %" PRIu64 " %s", gaps[i].count, gaps[i].text);
+        printf("    %s: %" PRIu64, gaps[i].text, gaps[i].count);
         if (gaps[i].record > 0)
             printf(", the first in record %" PRIu32, gaps[i].record);
         putchar('\n');

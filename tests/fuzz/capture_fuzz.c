@@ -41,7 +41,8 @@ static void check_transfers(const struct usbip_capture *capture)
         CHECK(t->submit_record > 0 || t->complete_record > 0);
         CHECK((t->submit_record > 0) == (t->submit_order > 0));
         CHECK((t->complete_record > 0) == (t->complete_order > 0));
-        CHECK(t->submit_order == 0 || t->complete_order == 0 || t->submit_order < t->complete_order);
+        CHECK(t->submit_order == 0 || t->complete_order == 0 ||
+              t->submit_order < t->complete_order);
         /* Sorted by the first event. */
         uint32_t first = t->submit_order ? t->submit_order : t->complete_order;
         CHECK(first > order);
