@@ -356,7 +356,7 @@ static struct usbip_capture_endpoint *count_endpoint(struct usbip_capture_device
 static void count_end(struct usbip_capture_device *device, struct usbip_capture_endpoint *endpoint,
                       const struct usbip_transfer *transfer)
 {
-    struct usbip_capture_endpoint none;
+    struct usbip_capture_endpoint none = {0};
     if (!endpoint)
         endpoint = &none;
     if (transfer->flags & USBIP_TRANSFER_REFUSED) {

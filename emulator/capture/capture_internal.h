@@ -95,7 +95,7 @@ uint32_t capture_complete(struct capture_builder *builder, const struct capture_
                           const struct capture_urb *urb);
 /* The same for a transfer that is known. */
 uint32_t capture_complete_transfer(struct capture_builder *builder,
-                                   const struct capture_record *record, uint32_t transfer,
+                                   const struct capture_record *record, uint32_t index,
                                    const struct capture_urb *urb);
 /* The transfer that a completion with this urb would end, or CAPTURE_NONE. It stays pending. */
 uint32_t capture_find_pending(const struct capture_builder *builder, const struct capture_urb *urb);
@@ -107,7 +107,7 @@ int capture_add_pending(struct capture_builder *builder, const struct capture_ur
 
 /* Copies data to a transfer that has none yet. */
 int capture_set_data(struct capture_builder *builder, const struct capture_record *record,
-                     uint32_t transfer, const struct capture_urb *urb);
+                     uint32_t index, const struct capture_urb *urb);
 
 /* After the last record: counts, chips. */
 int capture_finish(struct capture_builder *builder);
@@ -123,7 +123,7 @@ void capture_arena_free(struct capture_arena *arena);
 /* ---- Descriptors (descriptors.c) ---- */
 
 /* A control transfer has ended: keeps an answer to GET_DESCRIPTOR and what else it tells. */
-int capture_note_descriptor(struct capture_builder *builder, uint32_t transfer);
+int capture_note_descriptor(struct capture_builder *builder, uint32_t index);
 
 /* ---- pcapng with interfaces that libpcap would refuse (pcapng.c) ---- */
 

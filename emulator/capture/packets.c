@@ -477,7 +477,7 @@ static void free_state(void *context)
 #define PACKET_FORMAT(type, function)                                                              \
     {                                                                                              \
         .link_type = DLT_##type, .name = #type, .state_size = sizeof(struct state),                \
-        .read = function, .end = end, .free = free_state,                                          \
+        .read = (function), .end = end, .free = free_state,                                        \
     }
 
 const struct capture_format capture_formats_packets[4] = {

@@ -255,8 +255,7 @@ static void clear(struct reader *reader)
 /* "Bus 001 Device 004: ID 0403:6001 …": another device begins. */
 static bool is_device_line(const char *line)
 {
-    unsigned bus, address;
-    return sscanf(line, "Bus %u Device %u:", &bus, &address) == 2;
+    return strncmp(line, "Bus ", 4) == 0 && strstr(line, " Device ") && strstr(line, ": ID ");
 }
 
 static bool has_ids_of(const struct reader *reader, uint16_t idVendor, uint16_t idProduct)

@@ -515,7 +515,7 @@ static void free_state(void *context)
 #define NETWORK_FORMAT(type, function)                                                             \
     {                                                                                              \
         .link_type = DLT_##type, .name = #type, .is_network = true,                                \
-        .state_size = sizeof(struct state), .read = function, .end = end, .free = free_state,      \
+        .state_size = sizeof(struct state), .read = (function), .end = end, .free = free_state,    \
     }
 
 const struct capture_format capture_formats_network[8] = {

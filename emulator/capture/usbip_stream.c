@@ -10,6 +10,7 @@ enum {
     MAX_TRANSFER_SIZE = 16 << 20, /* of a header that is taken for one */
     MAX_DEVLIST_DEVICES = 1024,
     MAX_FOREIGN_PIECES = 8, /* of a connection, until it is given up as not USB/IP */
+    TWO_HEADERS = 2 * USBIP_HEADER_SIZE,
     MAX_ENDPOINT = 15,
     MAX_ERRNO = 4095,
 };
@@ -206,12 +207,13 @@ static const struct usbip_transfer *find_transfer(const struct capture_builder *
 static int64_t orphan_size(const uint8_t *bytes, size_t have, const struct usbip_header *header)
 {
     uint32_t length = header->ret_submit.actual_length;
+    int64_t with_data = (int64_t)USBIP_HEADER_SIZE + length;
     if (header->direction == USBIP_DIR_IN || length == 0)
-        return USBIP_HEADER_SIZE + length;
-    if (have < 2 * USBIP_HEADER_SIZE)
-        return 2 * USBIP_HEADER_SIZE;
-    bool is_out = role_of_header(bytes + USBIP_HEADER_SIZE) == ROLE_SERVER;
-    return USBIP_HEADER_SIZE + (is_out ? 0 : length);
+        return with_data;
+    bool is_out = have >= TWO_HEADERS && role_of_header(bytes + USBIP_HEADER_SIZE) == ROLE_SERVER;
+    if (have < TWO_HEADERS && with_data != (int64_t)have)
+        return TWO_HEADERS;
+    return is_out ? USBIP_HEADER_SIZE : with_data;
 }
 
 static int64_t urb_size(const struct capture_builder *builder,
@@ -241,7 +243,7 @@ static int64_t urb_size(const struct capture_builder *builder,
         if (transfer->type == USB_ENDPOINT_XFER_ISOC)
             packets = header.ret_submit.number_of_packets;
     }
-    return packets > 0 ? size + packets * USBIP_ISO_PACKET_DESCRIPTOR_SIZE : size;
+    return packets > 0 ? size + (int64_t)packets * USBIP_ISO_PACKET_DESCRIPTOR_SIZE : size;
 }
 
 static int64_t pdu_size(const struct capture_builder *builder,

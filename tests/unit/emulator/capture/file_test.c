@@ -43,7 +43,6 @@ static void compress_file(const char *name, const struct usbip_buffer *bytes)
     REQUIRE(gzclose(gzip) == Z_OK);
 }
 
-/* The file of this name, cut to `size` bytes if it has more, its byte at `wrong` changed. */
 static void read_compressed(const char *name, struct usbip_buffer *bytes)
 {
     FILE *file = fopen(file_path(name), "rb");

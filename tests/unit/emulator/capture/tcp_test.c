@@ -228,14 +228,16 @@ static void test_orphan_replies(void)
     add_return(&server, 71, 0, 512, NULL); /* of an OUT transfer */
     add_return(&server, 72, 0, 0, NULL);
     add_return(&server, 73, -USBIP_EPIPE, 0, NULL);
+    add_return(&server, 74, 0, 3, "end"); /* nothing follows, but the segment ends with it */
     pcap_begin(&file, "tcp_orphan_replies.pcap", LINK_RAW);
     put_part(&file, true, SERVER_ISN, &server, 0, server.size);
     struct usbip_capture *capture = load(&file);
-    REQUIRE(capture->transfer_count == 4);
+    REQUIRE(capture->transfer_count == 5);
     const struct usbip_transfer *t = capture->transfers;
     CU_ASSERT(usbip_transfer_is_in(&t[0]) && t[0].size == 5);
     CU_ASSERT(!usbip_transfer_is_in(&t[1]) && t[1].actual_length == 512);
     CU_ASSERT_EQUAL(t[3].status, -USBIP_EPIPE);
+    CU_ASSERT(t[4].size == 3 && memcmp(t[4].data, "end", 3) == 0);
     usbip_capture_free(capture);
     usbip_buffer_free(&server);
 }
@@ -302,9 +304,9 @@ static void test_connections(void)
             const char request[] = "GET / HTTP/1.1\r\nHost: nobody\r\n\r\n";
             put_segment(&file, &(struct segment){.client_port = 4,
                                                  .server_port = 80,
-                                                 .sequence = 100 * i + 34 * j,
+                                                 .sequence = 100 * i + 33 * j,
                                                  .data = request,
-                                                 .size = 34,
+                                                 .size = sizeof request - 1,
                                                  .cut = 4});
         }
     }
