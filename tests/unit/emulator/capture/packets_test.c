@@ -90,7 +90,8 @@ static void test_bulk(void)
     char full[65] = "";
     memset(full, 'f', 64);
     struct capture_file file = {0};
-    pcap_begin(&file, "packets_bulk.pcap", LINK_USB_2_0_FULL_SPEED);
+    /* The configuration says 64 bytes; without it, a packet at high speed would have 512. */
+    pcap_begin(&file, "packets_bulk.pcap", LINK_USB_2_0_HIGH_SPEED);
     put_enumeration(&file);
     unsigned before = file.records;
     put_token(&file, PID_IN, 9, 1);
@@ -216,8 +217,10 @@ static void test_unknown_packet_size(void)
     put_transaction(&file, PID_IN, 9, 1, PID_DATA1, "end", 3);
     put_transaction(&file, PID_IN, 9, 4, PID_DATA0, full, 64);
     put_transaction(&file, PID_IN, 9, 4, PID_DATA1, NULL, 0);
+    put_transaction(&file, PID_IN, 9, 1, PID_DATA0, full, 100);
+    put_transaction(&file, PID_IN, 9, 1, PID_DATA1, full, 100);
     struct usbip_capture *capture = load(&file);
-    REQUIRE(capture->transfer_count == 2);
+    REQUIRE(capture->transfer_count == 4);
     CU_ASSERT_EQUAL(capture->transfers[0].size, 515);
     CU_ASSERT_EQUAL(capture->transfers[1].size, 64);
     usbip_capture_free(capture);

@@ -151,7 +151,8 @@ static void test_small_segments(void)
     struct session session;
     struct capture_file file = {0};
     make_session(&session);
-    pcap_begin(&file, "tcp_small.pcap", LINK_RAW);
+    /* Ethernet pads such frames. */
+    pcap_begin(&file, "tcp_small.pcap", LINK_ETHERNET);
     const uint32_t client_isn = UINT32_MAX - 99, server_isn = UINT32_MAX - 399;
     for (size_t i = 0; i < session.client.size; i++)
         put_part(&file, false, client_isn, &session.client, i, i + 1);
@@ -188,6 +189,39 @@ static void test_disorder(void)
             /* Overlaps what came before it and what comes behind. */
             put_part(&file, from_server, isn, stream, i < 50 ? 0 : i - 50,
                      end + 30 < stream->size ? end + 30 : stream->size);
+        }
+    }
+    struct usbip_capture *capture = load(&file);
+    check_session(capture);
+    usbip_capture_free(capture);
+    free_session(&session);
+}
+
+/* Segments of 40 bytes, the first one last, on another port, while the numbers wrap. */
+static void test_shuffled(void)
+{
+    struct session session;
+    struct capture_file file = {0};
+    make_session(&session);
+    pcap_begin(&file, "tcp_shuffled.pcap", LINK_RAW);
+    const uint32_t isn = UINT32_MAX - 150;
+    for (unsigned from_server = 0; from_server < 2; from_server++) {
+        const struct usbip_buffer *stream = from_server ? &session.server : &session.client;
+        struct segment segment = {.from_server = from_server,
+                                  .server_port = 40000,
+                                  .sequence = isn - 1,
+                                  .flags = from_server ? TCP_SYN | TCP_ACK : TCP_SYN};
+        put_segment(&file, &segment);
+        segment.flags = TCP_ACK;
+        size_t count = (stream->size + 39) / 40;
+        REQUIRE(count % 7 != 0); /* else 7, 14, … would not be all of them */
+        for (size_t k = 1; k <= count; k++) {
+            size_t from = k * 7 % count * 40;
+            size_t to = from + 40 < stream->size ? from + 40 : stream->size;
+            segment.sequence = isn + (uint32_t)from;
+            segment.data = stream->data + from;
+            segment.size = to - from;
+            put_segment(&file, &segment);
         }
     }
     struct usbip_capture *capture = load(&file);
@@ -261,10 +295,15 @@ static void test_gap(void)
                                .from_server = true,
                                .sequence = SERVER_ISN + (uint32_t)session.server_import,
                                .acknowledgement = CLIENT_ISN + (uint32_t)session.client.size});
+    size_t end = session.client.size;
+    add_submit(&session.client, 7, 1, true, 64, NULL, NULL);
+    add_return(&session.server, 7, 0, 2, "\1\140");
+    put_part(&file, false, CLIENT_ISN, &session.client, end, session.client.size);
     put_part(&file, true, SERVER_ISN, &session.server, session.server_import, session.server.size);
     struct usbip_capture *capture = load(&file);
-    /* 1, 2, and a reply to 3. */
-    REQUIRE(capture->transfer_count == 3);
+    /* 1, 2, 7, and a reply to 3. */
+    REQUIRE(capture->transfer_count == 4);
+    CU_ASSERT(capture->transfers[2].submit_record > 0 && capture->transfers[2].size == 2);
     CU_ASSERT_EQUAL(capture->devices[0].lost_bytes, 52 + 48);
     CU_ASSERT_EQUAL(capture->devices[0].without_submit, 1);
     CU_ASSERT_EQUAL(capture->transfers[1].size, 6);
@@ -289,7 +328,8 @@ static void test_connections(void)
             {.from_server = true, .sequence = SERVER_ISN + shift - 1, .flags = TCP_SYN | TCP_ACK},
             {.sequence = CLIENT_ISN + shift,
              .data = session.client.data,
-             .size = session.client.size},
+             /* The first one breaks off within a PDU. */
+             .size = session.client.size - (i == 0 ? 20 : 0)},
             {.from_server = true,
              .sequence = SERVER_ISN + shift,
              .data = session.server.data,
@@ -384,6 +424,7 @@ int main(void)
         {"VLANs", test_vlan},
         {"a byte in each segment, sequence numbers that wrap", test_small_segments},
         {"segments out of order, sent again, overlapping", test_disorder},
+        {"segments in any order", test_shuffled},
         {"a start in mid-stream", test_mid_stream},
         {"replies without requests", test_orphan_replies},
         {"a segment that is missing", test_gap},

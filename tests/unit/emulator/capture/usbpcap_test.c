@@ -39,6 +39,7 @@ static void check_control(const struct usbip_capture *capture)
                   capture->transfers[i].submit_record > 0);
     CU_ASSERT(capture->devices[0].has_ids);
     CU_ASSERT_EQUAL(capture->devices[0].without_submit, 0);
+    CU_ASSERT_EQUAL(capture->devices[0].truncated_record, 0);
 }
 
 static void test_two_stages(void)
