@@ -111,7 +111,7 @@ struct usbip_capture {
     const char *link_type; /* "USB_LINUX_MMAPPED", … */
     bool compressed;
     uint32_t record_count;    /* that were read */
-    uint32_t skipped_records; /* of them: carry nothing of a transfer */
+    uint32_t skipped_records; /* of them: belong to no transfer, also damaged packets of a bus */
     uint32_t other_records;   /* of interfaces with other link types, left out */
     uint64_t first_ns, last_ns;
     struct usbip_transfer *transfers;

@@ -80,7 +80,13 @@ int capture_out_of_memory(struct capture_builder *builder);
 int capture_record_too_short(struct capture_builder *builder, const struct capture_record *record,
                              const char *what, uint32_t header_size);
 
-/* ---- Building ---- */
+/* ---- Building (builder.c) ---- */
+
+static inline bool capture_device_is_at(const struct usbip_capture_device *device, uint16_t bus,
+                                        uint16_t address)
+{
+    return device->address == address && device->bus == bus;
+}
 
 /* The device with this address, made if need be. CAPTURE_NONE: out of memory or too many. */
 uint32_t capture_device(struct capture_builder *builder, uint16_t bus, uint16_t address);
@@ -97,6 +103,14 @@ uint32_t capture_complete(struct capture_builder *builder, const struct capture_
 uint32_t capture_complete_transfer(struct capture_builder *builder,
                                    const struct capture_record *record, uint32_t index,
                                    const struct capture_urb *urb);
+/* Copies data to a transfer that has none yet. */
+int capture_set_data(struct capture_builder *builder, const struct capture_record *record,
+                     uint32_t index, const struct capture_urb *urb);
+
+void capture_builder_free(struct capture_builder *builder);
+
+/* ---- Transfers whose completion is awaited (pending.c) ---- */
+
 /* The transfer that a completion with this urb would end, or CAPTURE_NONE. It stays pending. */
 uint32_t capture_find_pending(const struct capture_builder *builder, const struct capture_urb *urb);
 /* The same, and no completion will find it under this id any more. */
@@ -105,13 +119,10 @@ uint32_t capture_take_pending(struct capture_builder *builder, const struct capt
 int capture_add_pending(struct capture_builder *builder, const struct capture_urb *urb,
                         uint32_t transfer);
 
-/* Copies data to a transfer that has none yet. */
-int capture_set_data(struct capture_builder *builder, const struct capture_record *record,
-                     uint32_t index, const struct capture_urb *urb);
+/* ---- After the last record (summary.c) ---- */
 
-/* After the last record: counts, chips. */
+/* Puts together what is one device, counts, recognises chips. */
 int capture_finish(struct capture_builder *builder);
-void capture_builder_free(struct capture_builder *builder);
 
 /* ---- Memory for data, which never moves ---- */
 

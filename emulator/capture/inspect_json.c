@@ -134,12 +134,13 @@ bool inspect_print_json(const struct inspection *inspection)
     json_t *path = json_string(capture->path);
     /* A name that is no UTF-8 cannot be in JSON. */
     json_t *report =
-        json_pack("{s:o, s:s, s:b, s:s, s:I, s:I, s:I, s:I, s:o, s:o}", "file",
+        json_pack("{s:o, s:s, s:b, s:s, s:I, s:I, s:I, s:I, s:I, s:o, s:o}", "file",
                   path ? path : json_null(), "format", capture->format, "gzip", capture->compressed,
                   "link_type", capture->link_type, "records", (json_int_t)capture->record_count,
-                  "records_left_out", (json_int_t)capture->other_records, "first_ns",
-                  (json_int_t)capture->first_ns, "last_ns", (json_int_t)capture->last_ns, "devices",
-                  list_devices(inspection), "device", describe_device(inspection));
+                  "records_left_out", (json_int_t)capture->other_records, "records_skipped",
+                  (json_int_t)capture->skipped_records, "first_ns", (json_int_t)capture->first_ns,
+                  "last_ns", (json_int_t)capture->last_ns, "devices", list_devices(inspection),
+                  "device", describe_device(inspection));
     bool written = report && json_dumpf(report, stdout, JSON_INDENT(2)) == 0;
     putchar('\n');
     json_decref(report);

@@ -247,6 +247,9 @@ void inspect_print(const struct inspection *inspection)
     if (capture->other_records > 0)
         printf("left out: %" PRIu32 " records of interfaces with other link types\n",
                capture->other_records);
+    if (capture->skipped_records > 0)
+        printf("skipped: %" PRIu32 " records that belong to no transfer\n",
+               capture->skipped_records);
     print_devices(inspection);
     print_device(inspection);
 }
