@@ -61,7 +61,7 @@ struct usbip_transfer {
     uint8_t flags;
 };
 
-/* The longest answer to GET_DESCRIPTOR that the file has. */
+/* The longest answer to GET_DESCRIPTOR that the file has; of equal ones, not an injected one. */
 struct usbip_capture_descriptor {
     uint8_t type, index;
     uint16_t language;

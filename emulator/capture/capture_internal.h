@@ -40,7 +40,8 @@ struct capture_urb {
     uint64_t id;
     bool unique; /* the id alone tells the transfer, whatever its device and endpoint */
     uint32_t device;
-    uint8_t endpoint, type;
+    uint8_t endpoint; /* without the bits that bEndpointAddress reserves */
+    uint8_t type;
     uint8_t flags;         /* USBIP_TRANSFER_… */
     const uint8_t *setup;  /* NULL: none */
     uint32_t length;       /* submission: asked for; completion: done */

@@ -41,14 +41,13 @@ static struct usbip_capture_descriptor *add_descriptor(struct capture_builder *b
     return &device->descriptors[device->descriptor_count++];
 }
 
-/* Whether an answer is to replace the one that is kept. */
+/* Whether an answer is to replace the one that is kept: hosts ask for the beginning first. */
 static bool is_better(const struct usbip_capture_descriptor *kept,
                       const struct usbip_transfer *transfer)
 {
     bool injected = transfer->flags & USBIP_TRANSFER_INJECTED;
-    if (kept->injected != injected)
-        return kept->injected;
-    return transfer->size > kept->size;
+    return transfer->size > kept->size ||
+           (transfer->size == kept->size && kept->injected && !injected);
 }
 
 static int keep_descriptor(struct capture_builder *builder, const struct usbip_transfer *transfer,

@@ -14,6 +14,7 @@ struct traits {
     bool has_ftdi_status;                   /* the first IN packet has been looked at */
 };
 
+/* There is room: more addresses than USBIP_CAPTURE_ENDPOINTS do not exist. */
 static struct usbip_capture_endpoint *count_endpoint(struct usbip_capture_device *device,
                                                      const struct usbip_transfer *transfer)
 {
@@ -24,8 +25,6 @@ static struct usbip_capture_endpoint *count_endpoint(struct usbip_capture_device
     struct usbip_capture_endpoint *endpoint = &device->endpoints[at];
     if (at < device->endpoint_count && endpoint->address == address)
         return endpoint;
-    if (device->endpoint_count == USBIP_CAPTURE_ENDPOINTS)
-        return NULL;
     memmove(endpoint + 1, endpoint, (device->endpoint_count - at) * sizeof *endpoint);
     device->endpoint_count++;
     *endpoint = (struct usbip_capture_endpoint){.address = address, .type = transfer->type};
@@ -35,9 +34,6 @@ static struct usbip_capture_endpoint *count_endpoint(struct usbip_capture_device
 static void count_end(struct usbip_capture_device *device, struct usbip_capture_endpoint *endpoint,
                       const struct usbip_transfer *transfer)
 {
-    struct usbip_capture_endpoint none = {0};
-    if (!endpoint)
-        endpoint = &none;
     if (transfer->flags & USBIP_TRANSFER_REFUSED) {
         device->refused++;
     } else if (transfer->flags & USBIP_TRANSFER_UNLINKED) {
@@ -69,12 +65,10 @@ static void count_transfer(struct usbip_capture_device *device,
 
     struct usbip_capture_endpoint *endpoint = count_endpoint(device, transfer);
     count_end(device, endpoint, transfer);
-    if (endpoint) {
-        endpoint->transfers++;
-        endpoint->bytes += transfer->size;
-        if (transfer->size > endpoint->longest)
-            endpoint->longest = transfer->size;
-    }
+    endpoint->transfers++;
+    endpoint->bytes += transfer->size;
+    if (transfer->size > endpoint->longest)
+        endpoint->longest = transfer->size;
 }
 
 static unsigned slot_of_endpoint(uint8_t address)

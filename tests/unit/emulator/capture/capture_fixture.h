@@ -61,7 +61,7 @@ void expect_error(struct capture_file *file, const char *part);
 const char *file_path(const char *name);
 void write_file(const char *name, const void *bytes, size_t size);
 
-/* The text that `select` gives without a wish; the device must be there. */
+/* The index of the device that this wish chooses; there must be one. */
 int choose(const struct usbip_capture *capture, const char *wish);
 
 /* ---- usbmon ---- */

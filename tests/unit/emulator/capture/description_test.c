@@ -139,6 +139,33 @@ static void test_precedence(void)
     }
 }
 
+/* A whole descriptor that the recorder wrote is not lost to the beginning of a real answer. */
+static void test_injected_and_partial(void)
+{
+    static const uint8_t get_head[8] = {0x80, 6, 0, 2, 0, 0, 9, 0};
+    struct capture_file file = {0};
+    pcap_begin(&file, "description_partial.pcap", LINK_USBMON_MMAPPED);
+    put_usbmon(&file, &(struct usbmon){.event = 'S',
+                                       .type = 2,
+                                       .endpoint = 0x80,
+                                       .address = 5,
+                                       .setup = get_configuration_descriptor,
+                                       .length = 67});
+    put_usbmon(&file, &(struct usbmon){.event = 'C',
+                                       .type = 2,
+                                       .endpoint = 0x80,
+                                       .address = 5,
+                                       .data = acm_configuration,
+                                       .size = 67});
+    put_usbmon_control(&file, 5, get_head, acm_configuration, 9, 0);
+    struct usbip_capture *capture = load(&file);
+    struct usbip_description d = describe(capture, NULL);
+    CU_ASSERT_EQUAL(d.configuration_origin, USBIP_ORIGIN_INJECTED);
+    CU_ASSERT_EQUAL(d.configuration_size, 67);
+    usbip_description_free(&d);
+    usbip_capture_free(capture);
+}
+
 static const char lsusb[] = "\n"
                             "Bus 002 Device 001: ID 1d6b:0003 Linux Foundation 3.0 root hub\n"
                             "Device Descriptor:\n"
@@ -432,6 +459,7 @@ int main(void)
     CU_TestInfo tests[] = {
         {"answers to GET_DESCRIPTOR", test_answers},
         {"which source wins", test_precedence},
+        {"an injected descriptor and a part of it", test_injected_and_partial},
         {"the text of lsusb", test_lsusb},
         {"wrong side files", test_wrong_side_files},
         {"synthesis from traffic", test_synthesis},

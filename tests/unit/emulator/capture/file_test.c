@@ -1,6 +1,5 @@
 /* Containers: what a file may look like, and how it may be damaged. */
 #include <string.h>
-#include <sys/stat.h>
 #include <zlib.h>
 
 #include "protocol/bytes.h"
