@@ -111,7 +111,7 @@ void pcapng_interface(struct capture_file *file, unsigned link_type, uint32_t sn
 
 void put_cut_record(struct capture_file *file, const void *bytes, size_t size, size_t original_size)
 {
-    uint64_t time = START_NS + (uint64_t)file->records++ * STEP_NS;
+    uint64_t time = START_NS + file->records++ * STEP_NS;
     size_t padding = -size % 4;
     if (file->pcapng) {
         add_number(file, &file->bytes, 4, 6);
@@ -239,7 +239,7 @@ void put_usbmon(struct capture_file *file, const struct usbmon *event)
     }
     for (uint32_t i = 0; i < event->iso_packets; i++) {
         add_number(file, &b, 4, 0);
-        add_number(file, &b, 4, 8 * i);
+        add_number(file, &b, 4, UINT64_C(8) * i);
         add_number(file, &b, 4, 8);
         add_number(file, &b, 4, 0);
     }

@@ -38,7 +38,7 @@ struct capture_file {
     bool ipv6; /* TCP */
 };
 
-enum { STEP_NS = 1000000 };
+#define STEP_NS UINT64_C(1000000)
 #define START_NS (1700000000u * UINT64_C(1000000000))
 
 void pcap_begin(struct capture_file *file, const char *name, unsigned link_type);

@@ -41,10 +41,10 @@ static void put_bulk(struct capture_file *file, uint8_t endpoint, const void *da
     put_usbmon(file, &event);
 }
 
-static void put_requests(struct capture_file *file, const uint8_t (*setups)[8], unsigned count)
+static void put_requests(struct capture_file *file, const uint8_t (*setups)[8], size_t count)
 {
     static const uint8_t zeroes[64];
-    for (unsigned i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++)
         put_usbmon_control(file, 5, setups[i], zeroes, usbip_load_le16(setups[i] + 6), 0);
 }
 
@@ -54,7 +54,6 @@ static const char *layout(const struct usbip_description *description)
     static char text[256];
     size_t offset = 0, size = 0;
     const uint8_t *descriptor;
-    int length;
     struct usbip_configuration table;
     REQUIRE(usbip_parse_configuration(description->configuration, description->configuration_size,
                                       &table) == 0);
@@ -63,9 +62,8 @@ static const char *layout(const struct usbip_description *description)
         CU_ASSERT_EQUAL(table.altsettings[i].descriptor.bNumEndpoints,
                         table.altsettings[i].endpoint_count);
     text[0] = '\0';
-    while ((length = usbip_next_descriptor(description->configuration,
-                                           description->configuration_size, &offset, &descriptor)) >
-           0) {
+    while (usbip_next_descriptor(description->configuration, description->configuration_size,
+                                 &offset, &descriptor) > 0) {
         if (descriptor[1] == USB_DT_INTERFACE)
             size += (size_t)snprintf(text + size, sizeof text - size, "i%u ", descriptor[2]);
         else if (descriptor[1] == USB_DT_ENDPOINT)
@@ -328,9 +326,9 @@ static void test_synthesis(void)
     static const struct {
         const char *name;
         const uint8_t (*requests)[8];
-        unsigned request_count;
+        size_t request_count;
         const char *in; /* what comes from the IN endpoint */
-        uint8_t endpoints[4];
+        uint8_t endpoints[8];
         const char *chip, *layout;
         uint32_t ids;
         uint16_t bcdDevice, packet_size;
@@ -403,7 +401,7 @@ static void test_synthesis(void)
         struct capture_file file = {0};
         pcap_begin(&file, "description_synthesis.pcap", LINK_USBMON_MMAPPED);
         put_requests(&file, cases[i].requests, cases[i].request_count);
-        for (unsigned j = 0; j < 4 && cases[i].endpoints[j]; j++)
+        for (unsigned j = 0; cases[i].endpoints[j]; j++)
             put_bulk(&file, cases[i].endpoints[j], cases[i].in, (uint32_t)strlen(cases[i].in));
         struct usbip_capture *capture = load(&file);
         struct usbip_description d = describe(capture, NULL);

@@ -279,7 +279,7 @@ static void test_many_pending(void)
     struct capture_file file = {0};
     pcap_begin(&file, "file_many_pending.pcap", LINK_USBMON_MMAPPED);
     for (uint32_t i = 0; i < COUNT; i++)
-        put_usbmon(&file, &(struct usbmon){.id = 0xffff888000000000u + 64 * (i + 1),
+        put_usbmon(&file, &(struct usbmon){.id = 0xffff888000000000u + UINT64_C(64) * (i + 1),
                                            .event = 'S',
                                            .type = 3,
                                            .endpoint = (uint8_t)(0x81 + i % 3),
@@ -287,7 +287,7 @@ static void test_many_pending(void)
                                            .length = 64 + i});
     for (uint32_t k = 0; k < COUNT; k++) {
         uint32_t i = k * STEP % COUNT;
-        put_usbmon(&file, &(struct usbmon){.id = 0xffff888000000000u + 64 * (i + 1),
+        put_usbmon(&file, &(struct usbmon){.id = 0xffff888000000000u + UINT64_C(64) * (i + 1),
                                            .event = 'C',
                                            .type = 3,
                                            .endpoint = (uint8_t)(0x81 + i % 3),

@@ -283,7 +283,7 @@ static void test_gap(void)
     struct capture_file file = {0};
     make_session(&session);
     pcap_begin(&file, "tcp_gap.pcap", LINK_RAW);
-    size_t ping = session.client_import + 2 * 48;
+    size_t ping = session.client_import + 96; /* behind two of CMD_SUBMIT */
     put_part(&file, false, CLIENT_ISN, &session.client, 0, session.client_import);
     put_part(&file, true, SERVER_ISN, &session.server, 0, session.server_import);
     put_part(&file, false, CLIENT_ISN, &session.client, session.client_import, ping);
