@@ -12,6 +12,7 @@
 #include <uv.h>
 
 #include "capture/recorder.h"
+#include "emulator/capture/inspect.h"
 #include "emulator/control.h"
 #include "emulator/ctl.h"
 #include "emulator/options.h"
@@ -326,6 +327,8 @@ int main(int argc, char **argv)
     static struct emulator emulator = {.options.listen = "127.0.0.1:3240"};
     if (argc > 1 && strcmp(argv[1], "ctl") == 0)
         return usbip_ctl(argc - 1, argv + 1);
+    if (argc > 1 && strcmp(argv[1], "inspect") == 0)
+        return usbip_inspect_main(argc - 1, argv + 1);
     int status = usbip_emulator_parse_options(argc, argv, &emulator.options);
     if (status >= 0)
         return status;

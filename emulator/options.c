@@ -14,6 +14,7 @@
 static const char help[] =
     "usage: usbip-emulator [OPTION]... DEVICE...\n"
     "       usbip-emulator ctl [--json] FILE.sock REQUEST [ARGUMENT]...\n"
+    "       usbip-emulator inspect [OPTION]... FILE   (what is in a capture of USB traffic)\n"
     "\n"
     "Serves emulated USB serial devices to USB/IP clients. Each DEVICE is a Lua script;\n"
     "docs/scripting.md says what is in it, scripts/ has examples.\n"
