@@ -1,4 +1,4 @@
-/* usbip-emulator: serves devices that Lua scripts describe. See --help. */
+/* usbip-emulator: serves devices that Lua scripts describe or captures hold. See --help. */
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
@@ -16,6 +16,7 @@
 #include "emulator/control.h"
 #include "emulator/ctl.h"
 #include "emulator/options.h"
+#include "emulator/replay/check.h"
 #include "emulator/script.h"
 #include "emulator/server.h"
 
@@ -29,7 +30,9 @@ struct emulator {
     struct usbip_scheduler scheduler;
     struct usbip_bus bus;
     unsigned long dropped_lines;   /* of the log */
-    struct usbip_script **scripts; /* of bus.devices */
+    struct usbip_script **scripts; /* of bus.devices; NULL for a capture */
+    struct usbip_replay **replays; /* all captures */
+    unsigned replay_count;
     struct usbip_server *server;
     struct usbip_control *control;
     struct usbip_recorder *recorder; /* NULL: nothing is recorded */
@@ -58,7 +61,9 @@ static void write_log(void *context, enum usbip_log_level level, const char *lin
 
 /* ---- Devices ---- */
 
-static bool add_device(struct emulator *emulator, const char *path)
+/* Either makes a device, or returns NULL after a message. */
+static struct usbip_device *load_script(struct emulator *emulator, const char *path,
+                                        struct usbip_script **script)
 {
     const struct usbip_script_options options = {
         .path = path,
@@ -70,13 +75,40 @@ static bool add_device(struct emulator *emulator, const char *path)
     };
     char error_text[USBIP_SCRIPT_ERROR_SIZE];
     struct usbip_device *device;
-    struct usbip_script *script =
+    *script =
         usbip_script_new(&options, &emulator->scheduler, &emulator->bus.log, &device, error_text);
-    if (!script) {
+    if (*script)
+        return device;
+    fprintf(stderr, "usbip-emulator: %s\n", error_text);
+    return NULL;
+}
+
+static struct usbip_device *load_capture(struct emulator *emulator, const char *path)
+{
+    struct usbip_replay_options options = emulator->options.replay;
+    char error_text[USBIP_CAPTURE_ERROR_SIZE];
+    struct usbip_device *device;
+    options.path = path;
+    options.personality = emulator->options.personality;
+    struct usbip_replay *replay =
+        usbip_replay_new(&options, &emulator->scheduler, &emulator->bus.log, &device, error_text);
+    if (!replay) {
         fprintf(stderr, "usbip-emulator: %s\n", error_text);
-        return false;
+        return NULL;
     }
+    emulator->replays[emulator->replay_count++] = replay;
+    return device;
+}
+
+static bool add_device(struct emulator *emulator, const char *path)
+{
     unsigned index = emulator->bus.count;
+    struct usbip_script *script = NULL;
+    struct usbip_device *device = usbip_replay_is_capture(path)
+                                      ? load_capture(emulator, path)
+                                      : load_script(emulator, path, &script);
+    if (!device)
+        return false;
     if (usbip_bus_add(&emulator->bus, device) < 0) {
         fprintf(stderr, "usbip-emulator: %s: no room for it; at most %d devices are possible\n",
                 path, USBIP_MAX_DEVICES);
@@ -91,7 +123,8 @@ static bool add_device(struct emulator *emulator, const char *path)
 static bool add_devices(struct emulator *emulator, char **paths, int count)
 {
     emulator->scripts = calloc((size_t)count, sizeof(struct usbip_script *));
-    if (!emulator->scripts) {
+    emulator->replays = calloc((size_t)count, sizeof(struct usbip_replay *));
+    if (!emulator->scripts || !emulator->replays) {
         fputs("usbip-emulator: out of memory\n", stderr);
         return false;
     }
@@ -138,7 +171,10 @@ static void free_devices(struct emulator *emulator)
     usbip_bus_free(&emulator->bus);
     for (unsigned i = 0; i < count; i++)
         usbip_script_free(emulator->scripts[i]);
+    for (unsigned i = 0; i < emulator->replay_count; i++)
+        usbip_replay_free(emulator->replays[i]);
     free(emulator->scripts);
+    free(emulator->replays);
     usbip_scheduler_free(&emulator->scheduler);
 }
 
@@ -292,6 +328,28 @@ static void report_script_errors(const struct usbip_bus *bus)
     }
 }
 
+/* Returns the exit status. */
+static int report_divergences(const struct emulator *emulator)
+{
+    const char *path = emulator->options.divergence;
+    uint64_t divergences = 0;
+    for (unsigned i = 0; i < emulator->replay_count; i++)
+        divergences += usbip_replay_divergences(emulator->replays[i]);
+    int status = divergences > 0 ? USBIP_EXIT_DIVERGED : EXIT_SUCCESS;
+    if (!path)
+        return status;
+    FILE *file = fopen(path, "w");
+    bool written =
+        file && usbip_replay_write_report(emulator->replays, emulator->replay_count, file);
+    if (file && fclose(file) != 0)
+        written = false;
+    if (written)
+        return status;
+    fprintf(stderr, "usbip-emulator: --divergence %s: cannot be written: %s\n", path,
+            strerror(errno));
+    return EXIT_FAILURE;
+}
+
 static int serve(struct emulator *emulator, char **paths)
 {
     const struct usbip_server_options server_options = {
@@ -318,7 +376,7 @@ static int serve(struct emulator *emulator, char **paths)
     uv_run(&emulator->loop, UV_RUN_DEFAULT);
     uv_loop_close(&emulator->loop);
     report_script_errors(&emulator->bus);
-    return status;
+    return status == EXIT_SUCCESS ? report_divergences(emulator) : status;
 }
 
 int main(int argc, char **argv)
@@ -329,6 +387,8 @@ int main(int argc, char **argv)
         return usbip_ctl(argc - 1, argv + 1);
     if (argc > 1 && strcmp(argv[1], "inspect") == 0)
         return usbip_inspect_main(argc - 1, argv + 1);
+    if (argc > 1 && strcmp(argv[1], "replay-check") == 0)
+        return usbip_replay_check_main(argc - 1, argv + 1);
     int status = usbip_emulator_parse_options(argc, argv, &emulator.options);
     if (status >= 0)
         return status;

@@ -7,8 +7,9 @@
 
 #include "emulator/fault.h"
 #include "emulator/personality.h"
+#include "emulator/replay/replay.h"
 
-enum { USBIP_EXIT_USAGE = 2 };
+enum { USBIP_EXIT_USAGE = 2, USBIP_EXIT_DIVERGED = 3 };
 
 struct usbip_emulator_options {
     const char *listen;
@@ -16,6 +17,8 @@ struct usbip_emulator_options {
     const char *control;                         /* NULL: none */
     const struct usbip_personality *personality; /* NULL: strict */
     const char *record;                          /* NULL: nothing is recorded */
+    const char *divergence;                      /* NULL: no report is written */
+    struct usbip_replay_options replay;          /* of DEVICEs that are captures */
     uint64_t seed;
     bool has_seed, virtual_time, unsafe_scripts, verbose;
     struct usbip_fault_options faults[USBIP_MAX_FAULTS];

@@ -65,8 +65,7 @@ static bool clears_halts(const struct usbip_transfer *transfer, struct clearing 
         return true;
     }
     return (setup.bmRequestType & ~USB_RECIP_MASK) == 0 &&
-           (setup.bRequest == USB_REQ_SET_CONFIGURATION ||
-            setup.bRequest == USB_REQ_SET_INTERFACE);
+           (setup.bRequest == USB_REQ_SET_CONFIGURATION || setup.bRequest == USB_REQ_SET_INTERFACE);
 }
 
 static bool ended_well(const struct usbip_transfer *transfer)
@@ -113,8 +112,7 @@ static bool is_cleared(const struct making *making, uint8_t endpoint, uint32_t s
         const struct clearing *clearing = &making->clearings[*next];
         if (clearing->order > until)
             return false;
-        if (clearing->order > since &&
-            (clearing->endpoint == endpoint || clearing->endpoint == 0))
+        if (clearing->order > since && (clearing->endpoint == endpoint || clearing->endpoint == 0))
             return true;
     }
     return false;
@@ -161,8 +159,7 @@ static uint32_t gate_of(const struct making *making, const struct usbip_transfer
     return low;
 }
 
-static uint32_t answer_count(const struct replay_plan *plan,
-                             const struct replay_endpoint *endpoint,
+static uint32_t answer_count(const struct replay_plan *plan, const struct replay_endpoint *endpoint,
                              const struct usbip_transfer *transfer)
 {
     if (!is_answer(transfer))
@@ -251,8 +248,7 @@ static int compare_reads(const void *a, const void *b, void *context)
 {
     const struct usbip_transfer *transfers = context;
     const struct replay_read *x = a, *y = b;
-    int order = memcmp(transfers[x->transfer].setup, transfers[y->transfer].setup,
-                       KEY_SIZE);
+    int order = memcmp(transfers[x->transfer].setup, transfers[y->transfer].setup, KEY_SIZE);
     if (order != 0)
         return order;
     return x->transfer < y->transfer ? -1 : x->transfer > y->transfer;
@@ -336,8 +332,7 @@ static int allocate(struct making *making)
         requests += request;
         total += request || !usbip_transfer_is_in(transfer);
         making->answers[endpoint - plan->endpoints] +=
-            request || !usbip_transfer_is_in(transfer) ? 1
-                                                       : answer_count(plan, endpoint, transfer);
+            request || !usbip_transfer_is_in(transfer) ? 1 : answer_count(plan, endpoint, transfer);
     }
     /* One more: nothing may be asked of malloc() that has no size. */
     plan->asks = calloc(total + 1u, sizeof *plan->asks);
@@ -374,8 +369,8 @@ static void add_transfer(struct making *making, uint32_t index)
     }
 }
 
-int replay_plan_make(struct replay_plan *plan, const struct usbip_capture *capture,
-                     unsigned device, const struct usbip_description *description)
+int replay_plan_make(struct replay_plan *plan, const struct usbip_capture *capture, unsigned device,
+                     const struct usbip_description *description)
 {
     struct making making = {.plan = plan, .capture = capture, .device = device};
     const struct usbip_chip *chip = capture->devices[device].chip;

@@ -59,8 +59,8 @@ struct replay_plan {
 };
 
 /* Returns 0, or -1 when memory is out. The capture must outlive the plan. */
-int replay_plan_make(struct replay_plan *plan, const struct usbip_capture *capture,
-                     unsigned device, const struct usbip_description *description);
+int replay_plan_make(struct replay_plan *plan, const struct usbip_capture *capture, unsigned device,
+                     const struct usbip_description *description);
 void replay_plan_free(struct replay_plan *plan);
 
 /* The endpoint of that address, or NULL. */
