@@ -91,7 +91,7 @@ static uint32_t add_transfer(struct capture_builder *builder, const struct captu
     if (capture->transfer_count == builder->transfer_capacity) {
         size_t capacity = builder->transfer_capacity ? builder->transfer_capacity / 2u * 3u
                                                      : FIRST_TRANSFER_CAPACITY;
-        struct usbip_transfer *transfers = NULL;
+        struct usbip_capture_transfer *transfers = NULL;
         if (capacity < CAPTURE_NONE)
             transfers = realloc(capture->transfers, capacity * sizeof *transfers);
         if (!transfers) {
@@ -101,8 +101,8 @@ static uint32_t add_transfer(struct capture_builder *builder, const struct captu
         capture->transfers = transfers;
         builder->transfer_capacity = (uint32_t)capacity;
     }
-    struct usbip_transfer *transfer = &capture->transfers[capture->transfer_count];
-    *transfer = (struct usbip_transfer){
+    struct usbip_capture_transfer *transfer = &capture->transfers[capture->transfer_count];
+    *transfer = (struct usbip_capture_transfer){
         .device = (uint16_t)urb->device,
         .endpoint = urb->endpoint,
         .type = urb->type,
@@ -113,7 +113,7 @@ static uint32_t add_transfer(struct capture_builder *builder, const struct captu
 int capture_set_data(struct capture_builder *builder, const struct capture_record *record,
                      uint32_t index, const struct capture_urb *urb)
 {
-    struct usbip_transfer *transfer = &builder->capture->transfers[index];
+    struct usbip_capture_transfer *transfer = &builder->capture->transfers[index];
     if (urb->size > 0 && transfer->size == 0) {
         transfer->data = capture_arena_copy(&builder->capture->arena, urb->data, urb->size);
         if (!transfer->data)
@@ -138,7 +138,7 @@ uint32_t capture_submit(struct capture_builder *builder, const struct capture_re
     uint32_t index = add_transfer(builder, urb);
     if (index == CAPTURE_NONE || capture_add_pending(builder, urb, index) < 0)
         return CAPTURE_NONE;
-    struct usbip_transfer *transfer = &builder->capture->transfers[index];
+    struct usbip_capture_transfer *transfer = &builder->capture->transfers[index];
     transfer->submit_ns = record->time_ns;
     transfer->submit_record = record->number;
     transfer->submit_order = ++builder->order;
@@ -174,7 +174,7 @@ uint32_t capture_complete_transfer(struct capture_builder *builder,
                                    const struct capture_record *record, uint32_t index,
                                    const struct capture_urb *urb)
 {
-    struct usbip_transfer *transfer = &builder->capture->transfers[index];
+    struct usbip_capture_transfer *transfer = &builder->capture->transfers[index];
     transfer->complete_ns = record->time_ns;
     transfer->complete_record = record->number;
     transfer->complete_order = ++builder->order;

@@ -43,7 +43,7 @@ enum {
 };
 
 /* One transfer. 0 in a record number: that end of the transfer is not in the file (an orphan). */
-struct usbip_transfer {
+struct usbip_capture_transfer {
     uint64_t submit_ns, complete_ns; /* since 1970 */
     /* What the host sent or the device answered; which, usbip_transfer_is_in() says. NULL when
      * size is 0. Without the packets' table when isochronous. */
@@ -114,7 +114,7 @@ struct usbip_capture {
     uint32_t skipped_records; /* of them: belong to no transfer, also damaged packets of a bus */
     uint32_t other_records;   /* of interfaces with other link types, left out */
     uint64_t first_ns, last_ns;
-    struct usbip_transfer *transfers;
+    struct usbip_capture_transfer *transfers;
     uint32_t transfer_count;
     struct usbip_capture_device *devices;
     unsigned device_count;
@@ -148,7 +148,7 @@ int usbip_capture_select(const struct usbip_capture *capture, const char *wish,
 bool usbip_capture_is_wish(const char *text);
 
 /* Direction of the data; for control that of the data stage, OUT when there is none. */
-static inline bool usbip_transfer_is_in(const struct usbip_transfer *transfer)
+static inline bool usbip_transfer_is_in(const struct usbip_capture_transfer *transfer)
 {
     return transfer->endpoint & USB_DIR_IN;
 }

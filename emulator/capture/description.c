@@ -209,7 +209,7 @@ static unsigned find_control_interfaces(const struct synthesis *synthesis,
     const struct usbip_capture *capture = synthesis->capture;
     bool used[UINT8_MAX + 1] = {false};
     for (uint32_t i = 0; i < capture->transfer_count; i++) {
-        const struct usbip_transfer *transfer = &capture->transfers[i];
+        const struct usbip_capture_transfer *transfer = &capture->transfers[i];
         struct usbip_setup setup;
         if (&capture->devices[transfer->device] != synthesis->device ||
             !(transfer->flags & USBIP_TRANSFER_HAS_SETUP))

@@ -43,14 +43,15 @@ static struct usbip_capture_descriptor *add_descriptor(struct capture_builder *b
 
 /* Whether an answer is to replace the one that is kept: hosts ask for the beginning first. */
 static bool is_better(const struct usbip_capture_descriptor *kept,
-                      const struct usbip_transfer *transfer)
+                      const struct usbip_capture_transfer *transfer)
 {
     bool injected = transfer->flags & USBIP_TRANSFER_INJECTED;
     return transfer->size > kept->size ||
            (transfer->size == kept->size && kept->injected && !injected);
 }
 
-static int keep_descriptor(struct capture_builder *builder, const struct usbip_transfer *transfer,
+static int keep_descriptor(struct capture_builder *builder,
+                           const struct usbip_capture_transfer *transfer,
                            const struct usbip_setup *setup)
 {
     struct usbip_capture_device *device = &builder->capture->devices[transfer->device];
@@ -80,7 +81,7 @@ static int keep_descriptor(struct capture_builder *builder, const struct usbip_t
 }
 
 /* The device descriptor tells whose the address is, and whether it has changed hands. */
-static int note_ids(struct capture_builder *builder, struct usbip_transfer *transfer)
+static int note_ids(struct capture_builder *builder, struct usbip_capture_transfer *transfer)
 {
     const uint8_t *bytes = transfer->data;
     struct usbip_capture_device *device = &builder->capture->devices[transfer->device];
@@ -104,7 +105,7 @@ static int note_ids(struct capture_builder *builder, struct usbip_transfer *tran
 
 int capture_note_descriptor(struct capture_builder *builder, uint32_t index)
 {
-    struct usbip_transfer *transfer = &builder->capture->transfers[index];
+    struct usbip_capture_transfer *transfer = &builder->capture->transfers[index];
     struct usbip_capture_device *device = &builder->capture->devices[transfer->device];
     struct usbip_setup setup;
     usbip_decode_setup(transfer->setup, &setup);

@@ -101,7 +101,7 @@ static uint64_t count_unknown_lengths(const struct inspection *inspection, uint3
     const struct usbip_capture *capture = inspection->capture;
     uint64_t count = 0;
     for (uint32_t i = 0; i < capture->transfer_count; i++) {
-        const struct usbip_transfer *transfer = &capture->transfers[i];
+        const struct usbip_capture_transfer *transfer = &capture->transfers[i];
         if (&capture->devices[transfer->device] != inspection->device ||
             transfer->submit_record == 0 || !usbip_transfer_is_in(transfer) ||
             transfer->flags & USBIP_TRANSFER_REQUESTED_KNOWN)

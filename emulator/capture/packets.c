@@ -287,7 +287,8 @@ static int control_transaction(struct capture_builder *builder, struct state *st
         return 0; /* its SETUP came before the file begins */
     if (stalled)
         return end_control(builder, state, record, device, -USBIP_EPIPE);
-    const struct usbip_transfer *transfer = &builder->capture->transfers[pipe->transfer - 1];
+    const struct usbip_capture_transfer *transfer =
+        &builder->capture->transfers[pipe->transfer - 1];
     if (usbip_transfer_is_in(transfer) != (state->token == PID_IN))
         return end_control(builder, state, record, device, 0);
     if (is_repeated(state, pipe) || pipe->data.size + state->size > UINT16_MAX)

@@ -19,7 +19,8 @@ static uint32_t hash_of(const struct capture_builder *builder, const struct capt
 }
 
 static bool is_same_pipe(const struct capture_builder *builder,
-                         const struct usbip_transfer *transfer, const struct capture_urb *urb)
+                         const struct usbip_capture_transfer *transfer,
+                         const struct capture_urb *urb)
 {
     const struct usbip_capture_device *one = &builder->capture->devices[transfer->device];
     const struct usbip_capture_device *other = &builder->capture->devices[urb->device];

@@ -16,7 +16,7 @@ struct traits {
 
 /* There is room: more addresses than USBIP_CAPTURE_ENDPOINTS do not exist. */
 static struct usbip_capture_endpoint *count_endpoint(struct usbip_capture_device *device,
-                                                     const struct usbip_transfer *transfer)
+                                                     const struct usbip_capture_transfer *transfer)
 {
     uint8_t address = transfer->type == USB_ENDPOINT_XFER_CONTROL ? 0 : transfer->endpoint;
     unsigned at = 0;
@@ -32,7 +32,7 @@ static struct usbip_capture_endpoint *count_endpoint(struct usbip_capture_device
 }
 
 static void count_end(struct usbip_capture_device *device, struct usbip_capture_endpoint *endpoint,
-                      const struct usbip_transfer *transfer)
+                      const struct usbip_capture_transfer *transfer)
 {
     if (transfer->flags & USBIP_TRANSFER_REFUSED) {
         device->refused++;
@@ -49,7 +49,7 @@ static void count_end(struct usbip_capture_device *device, struct usbip_capture_
 }
 
 static void count_transfer(struct usbip_capture_device *device,
-                           const struct usbip_transfer *transfer)
+                           const struct usbip_capture_transfer *transfer)
 {
     uint64_t first = transfer->submit_record ? transfer->submit_ns : transfer->complete_ns;
     uint64_t last = transfer->complete_record ? transfer->complete_ns : transfer->submit_ns;
@@ -89,7 +89,7 @@ static void note_endpoint_types(struct traits *traits, const struct usbip_captur
 }
 
 /* Some formats do not tell interrupt from bulk transfers; the configuration does. */
-static void correct_type(const struct traits *traits, struct usbip_transfer *transfer)
+static void correct_type(const struct traits *traits, struct usbip_capture_transfer *transfer)
 {
     uint8_t type = traits->types[slot_of_endpoint(transfer->endpoint)];
     bool may_be_wrong =
@@ -98,7 +98,7 @@ static void correct_type(const struct traits *traits, struct usbip_transfer *tra
         transfer->type = type;
 }
 
-static void note_traits(struct traits *traits, const struct usbip_transfer *transfer)
+static void note_traits(struct traits *traits, const struct usbip_capture_transfer *transfer)
 {
     if (transfer->flags & USBIP_TRANSFER_HAS_SETUP) {
         struct usbip_setup setup;
@@ -223,7 +223,7 @@ int capture_finish(struct capture_builder *builder)
     for (unsigned i = 0; i < capture->device_count; i++)
         note_endpoint_types(&traits[i], &capture->devices[i]);
     for (uint32_t i = 0; i < capture->transfer_count; i++) {
-        struct usbip_transfer *transfer = &capture->transfers[i];
+        struct usbip_capture_transfer *transfer = &capture->transfers[i];
         transfer->device = places[transfer->device];
         correct_type(&traits[transfer->device], transfer);
         count_transfer(&capture->devices[transfer->device], transfer);

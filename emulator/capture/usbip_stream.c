@@ -194,9 +194,9 @@ static uint64_t id_of(const struct capture_usbip_stream *stream, uint32_t seqnum
 }
 
 /* The transfer that a CMD_SUBMIT with this number has begun, or NULL. */
-static const struct usbip_transfer *find_transfer(const struct capture_builder *builder,
-                                                  const struct capture_usbip_stream *stream,
-                                                  uint32_t seqnum)
+static const struct usbip_capture_transfer *find_transfer(const struct capture_builder *builder,
+                                                          const struct capture_usbip_stream *stream,
+                                                          uint32_t seqnum)
 {
     struct capture_urb urb = {.id = id_of(stream, seqnum), .unique = true};
     uint32_t index = capture_find_pending(builder, &urb);
@@ -232,7 +232,8 @@ static int64_t urb_size(const struct capture_builder *builder,
         if (header.direction == USBIP_DIR_OUT)
             size += header.cmd_submit.transfer_buffer_length;
     } else if (header.command == USBIP_RET_SUBMIT) {
-        const struct usbip_transfer *transfer = find_transfer(builder, stream, header.seqnum);
+        const struct usbip_capture_transfer *transfer =
+            find_transfer(builder, stream, header.seqnum);
         if (!transfer)
             return orphan_size(bytes, have, &header);
         if (usbip_transfer_is_in(transfer)) {
@@ -357,7 +358,7 @@ static int take_return(struct capture_builder *builder, struct capture_usbip_str
         (stream->device = capture_device(builder, 0, 0)) == CAPTURE_NONE)
         return -1;
     uint32_t length = header->ret_submit.actual_length;
-    const struct usbip_transfer *transfer = find_transfer(builder, stream, header->seqnum);
+    const struct usbip_capture_transfer *transfer = find_transfer(builder, stream, header->seqnum);
     bool in = transfer ? usbip_transfer_is_in(transfer) : size > USBIP_HEADER_SIZE;
     struct capture_urb urb = {
         .id = id_of(stream, header->seqnum),

@@ -73,7 +73,7 @@ static void add_transfer(const struct checking *checking, const struct replay_en
 
 /* seqnum is 1 + the transfer's index, or that of an endpoint behind all transfers. */
 static const struct replay_endpoint *endpoint_of(const struct checking *checking, uint32_t seqnum,
-                                                 const struct usbip_transfer **transfer)
+                                                 const struct usbip_capture_transfer **transfer)
 {
     struct replay_plan *plan = &checking->replay->plan;
     *transfer = NULL;
@@ -86,7 +86,7 @@ static const struct replay_endpoint *endpoint_of(const struct checking *checking
                : replay_plan_endpoint(plan, (*transfer)->endpoint);
 }
 
-static void compare_read(struct checking *checking, const struct usbip_transfer *transfer,
+static void compare_read(struct checking *checking, const struct usbip_capture_transfer *transfer,
                          int32_t status, const uint8_t *data, size_t size)
 {
     if (!transfer || !replay_is_read(transfer->setup) || replay_is_standard(transfer->setup) ||
@@ -100,7 +100,7 @@ static void compare_read(struct checking *checking, const struct usbip_transfer 
 static size_t take_reply(struct checking *checking, const uint8_t *data)
 {
     struct usbip_header header;
-    const struct usbip_transfer *transfer;
+    const struct usbip_capture_transfer *transfer;
     usbip_decode_header(data, &header);
     if (header.seqnum == 0 || header.command != USBIP_RET_SUBMIT)
         return USBIP_HEADER_SIZE;
@@ -176,7 +176,7 @@ static void send_unlink(struct checking *checking, uint32_t index)
     }
 }
 
-static bool sends(const struct checking *checking, const struct usbip_transfer *transfer)
+static bool sends(const struct checking *checking, const struct usbip_capture_transfer *transfer)
 {
     struct replay_plan *plan = &checking->replay->plan;
     if (transfer->device != checking->replay->index || transfer->type == USB_ENDPOINT_XFER_ISOC ||
@@ -191,7 +191,7 @@ static bool sends(const struct checking *checking, const struct usbip_transfer *
 
 static void send_request(struct checking *checking, uint32_t index)
 {
-    const struct usbip_transfer *transfer = &checking->capture->transfers[index];
+    const struct usbip_capture_transfer *transfer = &checking->capture->transfers[index];
     uint32_t length = transfer->setup[6] | (uint32_t)transfer->setup[7] << 8;
     bool read = replay_is_read(transfer->setup);
     if (read || transfer->size == length) {
@@ -205,7 +205,7 @@ static void send_request(struct checking *checking, uint32_t index)
 
 static void send_transfer(struct checking *checking, uint32_t index)
 {
-    const struct usbip_transfer *transfer = &checking->capture->transfers[index];
+    const struct usbip_capture_transfer *transfer = &checking->capture->transfers[index];
     uint32_t length = transfer->size;
     checking->states[index] = PENDING;
     checking->pending++;
@@ -236,7 +236,7 @@ static void let_time_pass(struct checking *checking)
 /* In the recording the transfer ended here: at the latest now, it has to in the replay. */
 static void end_transfer(struct checking *checking, uint32_t index)
 {
-    const struct usbip_transfer *transfer = &checking->capture->transfers[index];
+    const struct usbip_capture_transfer *transfer = &checking->capture->transfers[index];
     if (transfer->submit_record == 0 && usbip_transfer_is_in(transfer) && transfer->size > 0 &&
         transfer->type != USB_ENDPOINT_XFER_CONTROL)
         send_transfer(checking, index);
@@ -261,7 +261,7 @@ static int play(struct checking *checking)
     if (!events)
         return -1;
     for (uint32_t i = 0; i < total; i++) {
-        const struct usbip_transfer *transfer = &checking->capture->transfers[i];
+        const struct usbip_capture_transfer *transfer = &checking->capture->transfers[i];
         if (!sends(checking, transfer))
             continue;
         if (transfer->submit_record != 0)

@@ -30,13 +30,13 @@ struct making {
     uint32_t answers[USBIP_CAPTURE_ENDPOINTS]; /* of plan->endpoints: their number */
 };
 
-static const struct usbip_transfer *transfer_of(const struct making *making, uint32_t index)
+static const struct usbip_capture_transfer *transfer_of(const struct making *making, uint32_t index)
 {
     return &making->capture->transfers[index];
 }
 
 /* Whether the replay has to do with it at all. */
-static bool counts(const struct making *making, const struct usbip_transfer *transfer)
+static bool counts(const struct making *making, const struct usbip_capture_transfer *transfer)
 {
     return transfer->device == making->device &&
            !(transfer->flags & (USBIP_TRANSFER_REFUSED | USBIP_TRANSFER_INJECTED)) &&
@@ -54,7 +54,7 @@ struct replay_endpoint *replay_plan_endpoint(struct replay_plan *plan, uint8_t a
 
 /* ---- Asks ---- */
 
-static bool clears_halts(const struct usbip_transfer *transfer, struct clearing *clearing)
+static bool clears_halts(const struct usbip_capture_transfer *transfer, struct clearing *clearing)
 {
     struct usbip_setup setup;
     usbip_decode_setup(transfer->setup, &setup);
@@ -68,7 +68,7 @@ static bool clears_halts(const struct usbip_transfer *transfer, struct clearing 
            (setup.bRequest == USB_REQ_SET_CONFIGURATION || setup.bRequest == USB_REQ_SET_INTERFACE);
 }
 
-static bool ended_well(const struct usbip_transfer *transfer)
+static bool ended_well(const struct usbip_capture_transfer *transfer)
 {
     return transfer->complete_record != 0 && !(transfer->flags & USBIP_TRANSFER_UNLINKED) &&
            (transfer->status == 0 || transfer->status == -USBIP_EPIPE ||
@@ -84,7 +84,7 @@ static void add_ask(struct replay_plan *plan, uint32_t index, enum replay_ask_ki
 static void add_request(struct making *making, uint32_t index)
 {
     struct replay_plan *plan = making->plan;
-    const struct usbip_transfer *transfer = transfer_of(making, index);
+    const struct usbip_capture_transfer *transfer = transfer_of(making, index);
     if (!(transfer->flags & USBIP_TRANSFER_HAS_SETUP))
         return;
     bool standard = replay_is_standard(transfer->setup);
@@ -125,7 +125,7 @@ static void drop_refused_out(struct making *making, struct replay_endpoint *endp
     uint32_t halted_since = 0, next = 0;
     for (uint32_t i = 0; i < endpoint->count; i++) {
         struct replay_ask *ask = &plan->asks[endpoint->asks[i]];
-        const struct usbip_transfer *transfer = transfer_of(making, ask->transfer);
+        const struct usbip_capture_transfer *transfer = transfer_of(making, ask->transfer);
         if (transfer->status != -USBIP_EPIPE || transfer->complete_record == 0)
             continue;
         if (halted_since &&
@@ -138,19 +138,19 @@ static void drop_refused_out(struct making *making, struct replay_endpoint *endp
 
 /* ---- Answers ---- */
 
-static bool is_answer(const struct usbip_transfer *transfer)
+static bool is_answer(const struct usbip_capture_transfer *transfer)
 {
     return ended_well(transfer) || (transfer->status == -USBIP_EOVERFLOW && transfer->size > 0);
 }
 
 /* How many asks the host had sent before the device said this. */
-static uint32_t gate_of(const struct making *making, const struct usbip_transfer *answer)
+static uint32_t gate_of(const struct making *making, const struct usbip_capture_transfer *answer)
 {
     const struct replay_plan *plan = making->plan;
     uint32_t low = 0, high = plan->ask_count;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
-        const struct usbip_transfer *ask = transfer_of(making, plan->asks[middle].transfer);
+        const struct usbip_capture_transfer *ask = transfer_of(making, plan->asks[middle].transfer);
         if (ask->submit_order < answer->complete_order)
             low = middle + 1;
         else
@@ -160,7 +160,7 @@ static uint32_t gate_of(const struct making *making, const struct usbip_transfer
 }
 
 static uint32_t answer_count(const struct replay_plan *plan, const struct replay_endpoint *endpoint,
-                             const struct usbip_transfer *transfer)
+                             const struct usbip_capture_transfer *transfer)
 {
     if (!is_answer(transfer))
         return 0;
@@ -171,7 +171,7 @@ static uint32_t answer_count(const struct replay_plan *plan, const struct replay
 
 static void add_answer(struct making *making, struct replay_endpoint *endpoint, uint32_t index)
 {
-    const struct usbip_transfer *transfer = transfer_of(making, index);
+    const struct usbip_capture_transfer *transfer = transfer_of(making, index);
     if (!is_answer(transfer))
         return;
     bool stall = transfer->status == -USBIP_EPIPE;
@@ -195,7 +195,7 @@ static void add_answer(struct making *making, struct replay_endpoint *endpoint, 
 
 static int compare_answers(const void *a, const void *b, void *context)
 {
-    const struct usbip_transfer *transfers = context;
+    const struct usbip_capture_transfer *transfers = context;
     const struct replay_answer *x = a, *y = b;
     uint32_t i = transfers[x->transfer].complete_order;
     uint32_t j = transfers[y->transfer].complete_order;
@@ -221,7 +221,7 @@ static void finish_answers(struct making *making, struct replay_endpoint *endpoi
             making->capture->transfers);
     for (uint32_t i = 0; i < endpoint->count; i++) {
         struct replay_answer answer = endpoint->answers[i];
-        const struct usbip_transfer *transfer = transfer_of(making, answer.transfer);
+        const struct usbip_capture_transfer *transfer = transfer_of(making, answer.transfer);
         if (answer.stall) {
             if (halted_since && !is_cleared(making, endpoint->address, halted_since,
                                             transfer->complete_order, &next))
@@ -246,7 +246,7 @@ static void finish_answers(struct making *making, struct replay_endpoint *endpoi
 
 static int compare_reads(const void *a, const void *b, void *context)
 {
-    const struct usbip_transfer *transfers = context;
+    const struct usbip_capture_transfer *transfers = context;
     const struct replay_read *x = a, *y = b;
     int order = memcmp(transfers[x->transfer].setup, transfers[y->transfer].setup, KEY_SIZE);
     if (order != 0)
@@ -257,7 +257,7 @@ static int compare_reads(const void *a, const void *b, void *context)
 struct replay_read *replay_plan_find_read(struct replay_plan *plan,
                                           const uint8_t setup[USBIP_SETUP_SIZE], uint32_t *count)
 {
-    const struct usbip_transfer *transfers = plan->capture->transfers;
+    const struct usbip_capture_transfer *transfers = plan->capture->transfers;
     uint32_t low = 0, high = plan->read_count;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
@@ -311,7 +311,7 @@ static int add_endpoints(struct replay_plan *plan, const struct usbip_descriptio
 
 /* Of endpoints that no descriptor has, nothing can be replayed: no host can reach them. */
 static struct replay_endpoint *endpoint_of(struct replay_plan *plan,
-                                           const struct usbip_transfer *transfer)
+                                           const struct usbip_capture_transfer *transfer)
 {
     return transfer->type == USB_ENDPOINT_XFER_CONTROL
                ? &plan->endpoints[0]
@@ -323,7 +323,7 @@ static int allocate(struct making *making)
     struct replay_plan *plan = making->plan;
     uint32_t requests = 0, total = 0;
     for (uint32_t i = 0; i < making->capture->transfer_count; i++) {
-        const struct usbip_transfer *transfer = transfer_of(making, i);
+        const struct usbip_capture_transfer *transfer = transfer_of(making, i);
         struct replay_endpoint *endpoint =
             counts(making, transfer) ? endpoint_of(plan, transfer) : NULL;
         if (!endpoint)
@@ -354,7 +354,7 @@ static int allocate(struct making *making)
 static void add_transfer(struct making *making, uint32_t index)
 {
     struct replay_plan *plan = making->plan;
-    const struct usbip_transfer *transfer = transfer_of(making, index);
+    const struct usbip_capture_transfer *transfer = transfer_of(making, index);
     struct replay_endpoint *endpoint = endpoint_of(plan, transfer);
     if (!endpoint)
         return;

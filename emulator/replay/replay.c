@@ -201,7 +201,7 @@ static void halt(struct usbip_replay *replay, struct replay_cursor *cursor)
 static bool was_full(const struct usbip_replay *replay, const struct replay_cursor *cursor,
                      const struct replay_answer *answer)
 {
-    const struct usbip_transfer *transfer = replay_transfer(replay, answer->transfer);
+    const struct usbip_capture_transfer *transfer = replay_transfer(replay, answer->transfer);
     return cursor->endpoint->merges && answer->size > 0 &&
            answer->size % cursor->endpoint->packet_size == 0 &&
            (!(transfer->flags & USBIP_TRANSFER_REQUESTED_KNOWN) ||

@@ -37,7 +37,7 @@ static bool is_in_order(struct usbip_replay *replay, uint32_t ask, uint32_t *fir
     *first = REPLAY_NO_TRANSFER;
     if (replay->prefix < ask)
         *first = replay->plan.asks[replay->prefix].transfer;
-    const struct usbip_transfer *transfer =
+    const struct usbip_capture_transfer *transfer =
         replay_transfer(replay, replay->plan.asks[ask].transfer);
     for (unsigned i = 1; i < replay->plan.endpoint_count && *first == REPLAY_NO_TRANSFER; i++) {
         const struct replay_cursor *cursor = &replay->cursors[i];
@@ -56,7 +56,7 @@ static void check_order(struct usbip_replay *replay, struct replay_cursor *curso
     uint32_t first;
     if (is_in_order(replay, ask, &first))
         return;
-    const struct usbip_transfer *expected = replay_transfer(replay, first);
+    const struct usbip_capture_transfer *expected = replay_transfer(replay, first);
     replay_diverged(
         replay,
         &(struct usbip_divergence){
@@ -84,7 +84,7 @@ void replay_count_missing(struct usbip_replay *replay)
             cursor->counters.missing++;
             if (told || endpoint->address == 0)
                 continue;
-            const struct usbip_transfer *transfer =
+            const struct usbip_capture_transfer *transfer =
                 replay_transfer(replay, replay->plan.asks[ask].transfer);
             uint32_t offset = j == cursor->next ? cursor->offset : 0;
             told = true;
@@ -123,7 +123,7 @@ static bool find_data(struct usbip_replay *replay, struct replay_cursor *cursor,
     const struct replay_endpoint *endpoint = cursor->endpoint;
     for (; cursor->next < endpoint->count; cursor->next++, cursor->offset = 0) {
         const struct replay_ask *ask = &replay->plan.asks[endpoint->asks[cursor->next]];
-        const struct usbip_transfer *transfer = replay_transfer(replay, ask->transfer);
+        const struct usbip_capture_transfer *transfer = replay_transfer(replay, ask->transfer);
         if (!ask->optional || cursor->offset > 0)
             return true;
         size_t common = size < transfer->size ? size : transfer->size;
@@ -134,7 +134,8 @@ static bool find_data(struct usbip_replay *replay, struct replay_cursor *cursor,
 }
 
 static void diverge_data(struct usbip_replay *replay, const struct replay_cursor *cursor,
-                         const struct usbip_transfer *transfer, const uint8_t *got, size_t size)
+                         const struct usbip_capture_transfer *transfer, const uint8_t *got,
+                         size_t size)
 {
     struct usbip_divergence divergence = {
         .kind = USBIP_DIVERGENCE_MORE_DATA,
@@ -180,7 +181,7 @@ bool replay_on_out(void *context, uint8_t address, const uint8_t *data, size_t s
             break;
         }
         uint32_t ask = cursor->endpoint->asks[cursor->next];
-        const struct usbip_transfer *transfer =
+        const struct usbip_capture_transfer *transfer =
             replay_transfer(replay, replay->plan.asks[ask].transfer);
         uint32_t rest = transfer->size - cursor->offset;
         uint32_t piece = size - at < rest ? (uint32_t)(size - at) : rest;
@@ -199,7 +200,7 @@ bool replay_on_out(void *context, uint8_t address, const uint8_t *data, size_t s
 
 /* ---- Requests ---- */
 
-static void complete_like(struct usbip_urb *urb, const struct usbip_transfer *transfer)
+static void complete_like(struct usbip_urb *urb, const struct usbip_capture_transfer *transfer)
 {
     if (transfer->status == -USBIP_EPIPE)
         usbip_urb_stall(urb);
@@ -249,8 +250,8 @@ static bool answer_read(struct usbip_replay *replay, struct usbip_urb *urb,
 }
 
 static bool is_same_request(const struct usbip_replay *replay,
-                            const struct usbip_transfer *transfer, const struct usbip_urb *urb,
-                            const uint8_t setup[USBIP_SETUP_SIZE])
+                            const struct usbip_capture_transfer *transfer,
+                            const struct usbip_urb *urb, const uint8_t setup[USBIP_SETUP_SIZE])
 {
     switch (replay->options.match) {
     case USBIP_REPLAY_ANY:
@@ -325,7 +326,7 @@ static void diverge_request(struct usbip_replay *replay, const struct usbip_urb 
         .got_size = urb->length,
     };
     if (expected < endpoint->count) {
-        const struct usbip_transfer *transfer =
+        const struct usbip_capture_transfer *transfer =
             replay_transfer(replay, replay->plan.asks[endpoint->asks[expected]].transfer);
         divergence.kind = USBIP_DIVERGENCE_REQUEST;
         divergence.record = replay_record(transfer);
@@ -334,6 +335,24 @@ static void diverge_request(struct usbip_replay *replay, const struct usbip_urb 
         divergence.expected_size = transfer->size;
     }
     replay_diverged(replay, &divergence, NULL);
+}
+
+/* The same request with other parameters, in the place of the recorded one: what the device said
+ * then, it says now. */
+static bool replaces_request(const struct usbip_replay *replay,
+                             const struct replay_endpoint *endpoint, uint32_t expected,
+                             const uint8_t setup[USBIP_SETUP_SIZE])
+{
+    if (expected == endpoint->count)
+        return false;
+    uint32_t transfer = replay->plan.asks[endpoint->asks[expected]].transfer;
+    return memcmp(replay_transfer(replay, transfer)->setup, setup, 2) == 0;
+}
+
+static void pass_request(struct usbip_replay *replay, struct replay_cursor *cursor, uint32_t index)
+{
+    cursor->next = index + 1;
+    finish_ask(replay, cursor->endpoint->asks[index]);
 }
 
 static void answer_write(struct usbip_replay *replay, struct usbip_urb *urb,
@@ -352,6 +371,8 @@ static void answer_write(struct usbip_replay *replay, struct usbip_urb *urb,
             cursor->counters.unexpected++;
             diverge_request(replay, urb, setup, expected);
         }
+        if (replaces_request(replay, endpoint, expected, setup))
+            pass_request(replay, cursor, expected);
         if (known)
             usbip_urb_complete(urb, 0, urb->length);
         else
@@ -365,9 +386,8 @@ static void answer_write(struct usbip_replay *replay, struct usbip_urb *urb,
         finish_ask(replay, endpoint->asks[i]);
     }
     uint32_t ask = endpoint->asks[found], transfer = replay->plan.asks[ask].transfer;
-    cursor->next = found + 1;
     check_order(replay, cursor, ask, setup);
-    finish_ask(replay, ask);
+    pass_request(replay, cursor, found);
     replay_matched(replay, cursor, transfer);
     complete_like(urb, replay_transfer(replay, transfer));
 }

@@ -64,14 +64,14 @@ struct usbip_replay {
     struct replay_report report;
 };
 
-static inline const struct usbip_transfer *replay_transfer(const struct usbip_replay *replay,
-                                                           uint32_t index)
+static inline const struct usbip_capture_transfer *
+replay_transfer(const struct usbip_replay *replay, uint32_t index)
 {
     return &replay->capture->transfers[index];
 }
 
 /* The record to look at: of the submission where there is one. */
-static inline uint32_t replay_record(const struct usbip_transfer *transfer)
+static inline uint32_t replay_record(const struct usbip_capture_transfer *transfer)
 {
     return transfer->submit_record ? transfer->submit_record : transfer->complete_record;
 }

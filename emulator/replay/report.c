@@ -168,7 +168,7 @@ static void set_text(json_t *object, const char *key, const char *text)
         json_object_set_new(object, key, json_string(text));
 }
 
-static json_t *transfer_json(const struct usbip_transfer *transfer)
+static json_t *transfer_json(const struct usbip_capture_transfer *transfer)
 {
     char data[2 * REPLAY_SHOWN_DATA + 24], setup[2 * USBIP_SETUP_SIZE + 1] = "";
     format_bytes(data, sizeof data, transfer->data, transfer->size);

@@ -36,7 +36,7 @@ static void check_transfers(const struct usbip_capture *capture)
 {
     uint32_t order = 0;
     for (uint32_t i = 0; i < capture->transfer_count; i++) {
-        const struct usbip_transfer *t = &capture->transfers[i];
+        const struct usbip_capture_transfer *t = &capture->transfers[i];
         CHECK(t->device < capture->device_count);
         CHECK(t->submit_record > 0 || t->complete_record > 0);
         CHECK((t->submit_record > 0) == (t->submit_order > 0));

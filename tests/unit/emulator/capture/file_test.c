@@ -298,7 +298,7 @@ static void test_many_pending(void)
     struct usbip_capture *capture = load(&file);
     REQUIRE(capture->transfer_count == COUNT);
     for (uint32_t i = 0; i < COUNT; i++) {
-        const struct usbip_transfer *transfer = &capture->transfers[i];
+        const struct usbip_capture_transfer *transfer = &capture->transfers[i];
         uint32_t value = COUNT;
         if (transfer->size == 4)
             memcpy(&value, transfer->data, 4);

@@ -14,12 +14,13 @@ static void put_enumeration(struct capture_file *file)
     put_bus_control(file, 9, set_configuration, NULL, 0);
 }
 
-static const struct usbip_transfer *last(const struct usbip_capture *capture)
+static const struct usbip_capture_transfer *last(const struct usbip_capture *capture)
 {
     return &capture->transfers[capture->transfer_count - 1];
 }
 
-static void expect_data(const struct usbip_transfer *transfer, uint8_t endpoint, const char *data)
+static void expect_data(const struct usbip_capture_transfer *transfer, uint8_t endpoint,
+                        const char *data)
 {
     CU_ASSERT_EQUAL(transfer->endpoint, endpoint);
     CU_ASSERT_EQUAL(transfer->size, strlen(data));
@@ -50,7 +51,7 @@ static void test_control(void)
         CU_ASSERT_EQUAL(capture->devices[0].idVendor, 0x1209);
         CU_ASSERT_EQUAL(capture->devices[0].speed, kinds[i].speed);
         CU_ASSERT_EQUAL(capture->devices[0].without_completion, 0);
-        const struct usbip_transfer *configuration = &capture->transfers[2];
+        const struct usbip_capture_transfer *configuration = &capture->transfers[2];
         REQUIRE(configuration->size == 67);
         CU_ASSERT_EQUAL(memcmp(configuration->data, acm_configuration, 67), 0);
         CU_ASSERT_EQUAL(configuration->requested_length, 67);
@@ -118,7 +119,7 @@ static void test_bulk(void)
     REQUIRE(capture->transfer_count == 4 + 3);
     char joined[68];
     snprintf(joined, sizeof joined, "%send", full);
-    const struct usbip_transfer *t = capture->transfers + 4;
+    const struct usbip_capture_transfer *t = capture->transfers + 4;
     expect_data(&t[0], 0x81, joined);
     CU_ASSERT_EQUAL(t[0].submit_record, before + 3);
     CU_ASSERT_EQUAL(t[0].complete_record, before + 2 + 3 + 3 + 2 + 3 + 3);
@@ -180,7 +181,7 @@ static void test_open_ends(void)
     put_transaction(&file, PID_OUT, 9, 2, PID_DATA1, full, 64);
     struct usbip_capture *capture = load(&file);
     REQUIRE(capture->transfer_count == 4 + 3);
-    const struct usbip_transfer *t = capture->transfers + 4;
+    const struct usbip_capture_transfer *t = capture->transfers + 4;
     expect_data(&t[0], 0x02, full);
     expect_data(&t[1], 0x81, full);
     expect_data(&t[2], 0x02, full);

@@ -48,7 +48,7 @@ static void check_session(const struct usbip_capture *capture)
     CU_ASSERT_EQUAL(device->speed, USBIP_SPEED_FULL);
     CU_ASSERT_EQUAL(device->lost_bytes, 0);
     CU_ASSERT_EQUAL(device->without_completion, 0);
-    const struct usbip_transfer *t = capture->transfers;
+    const struct usbip_capture_transfer *t = capture->transfers;
     CU_ASSERT(t[0].type == USB_ENDPOINT_XFER_CONTROL && memcmp(t[0].setup, set_baud, 8) == 0);
     CU_ASSERT(t[1].endpoint == 0x81 && t[1].requested_length == 64 && t[1].actual_length == 6);
     REQUIRE(t[1].size == 6);
@@ -267,7 +267,7 @@ static void test_orphan_replies(void)
     put_part(&file, true, SERVER_ISN, &server, 0, server.size);
     struct usbip_capture *capture = load(&file);
     REQUIRE(capture->transfer_count == 5);
-    const struct usbip_transfer *t = capture->transfers;
+    const struct usbip_capture_transfer *t = capture->transfers;
     CU_ASSERT(usbip_transfer_is_in(&t[0]) && t[0].size == 5);
     CU_ASSERT(!usbip_transfer_is_in(&t[1]) && t[1].actual_length == 512);
     CU_ASSERT_EQUAL(t[3].status, -USBIP_EPIPE);

@@ -44,13 +44,13 @@ static void check_session(const struct usbip_capture *capture)
     CU_ASSERT_EQUAL(device->configuration_value, 1);
     CU_ASSERT_EQUAL(device->endpoint_count, 3);
 
-    const struct usbip_transfer *coding = &capture->transfers[3];
+    const struct usbip_capture_transfer *coding = &capture->transfers[3];
     CU_ASSERT(coding->flags & USBIP_TRANSFER_HAS_SETUP);
     CU_ASSERT_EQUAL(memcmp(coding->setup, set_line_coding, 8), 0);
     REQUIRE(coding->size == 7);
     CU_ASSERT_EQUAL(memcmp(coding->data, line_coding, 7), 0);
 
-    const struct usbip_transfer *in = &capture->transfers[4], *out = &capture->transfers[5];
+    const struct usbip_capture_transfer *in = &capture->transfers[4], *out = &capture->transfers[5];
     CU_ASSERT_EQUAL(in->endpoint, 0x81);
     CU_ASSERT_EQUAL(in->type, USB_ENDPOINT_XFER_BULK);
     CU_ASSERT_EQUAL(in->requested_length, 512);
@@ -120,7 +120,7 @@ static void test_orphans(void)
                                        .size = 2});
     struct usbip_capture *capture = load(&file);
     REQUIRE(capture->transfer_count == 4);
-    const struct usbip_transfer *t = capture->transfers;
+    const struct usbip_capture_transfer *t = capture->transfers;
     CU_ASSERT(t[0].submit_record == 0 && t[0].submit_order == 0 && t[0].complete_record == 1);
     CU_ASSERT(t[0].size == 5 && memcmp(t[0].data, "early", 5) == 0);
     CU_ASSERT(t[1].submit_record == 2 && t[1].complete_record == 0 && t[1].complete_order == 0);
@@ -166,7 +166,7 @@ static void test_ends(void)
     struct usbip_capture *capture = load(&file);
     REQUIRE(capture->transfer_count == 6);
     for (unsigned i = 0; i < 6; i++) {
-        const struct usbip_transfer *transfer = &capture->transfers[i];
+        const struct usbip_capture_transfer *transfer = &capture->transfers[i];
         CU_ASSERT_EQUAL(transfer->status, ends[i].status);
         CU_ASSERT_EQUAL(transfer->flags & ~USBIP_TRANSFER_REQUESTED_KNOWN, ends[i].flags);
     }

@@ -21,7 +21,7 @@ static void put_control(struct capture_file *file, uint64_t irp, uint8_t stage, 
 static void check_control(const struct usbip_capture *capture)
 {
     REQUIRE(capture->transfer_count == 3);
-    const struct usbip_transfer *in = &capture->transfers[0], *out = &capture->transfers[1];
+    const struct usbip_capture_transfer *in = &capture->transfers[0], *out = &capture->transfers[1];
     CU_ASSERT(in->flags & USBIP_TRANSFER_HAS_SETUP);
     CU_ASSERT(usbip_transfer_is_in(in));
     CU_ASSERT_EQUAL(in->requested_length, 18);
@@ -102,7 +102,7 @@ static void test_data(void)
     struct usbip_capture *capture = load(&file);
     REQUIRE(capture->transfer_count == 2);
     CU_ASSERT_EQUAL(capture->skipped_records, 2);
-    const struct usbip_transfer *in = &capture->transfers[0], *out = &capture->transfers[1];
+    const struct usbip_capture_transfer *in = &capture->transfers[0], *out = &capture->transfers[1];
     REQUIRE(in->size == 5);
     CU_ASSERT_EQUAL(memcmp(in->data, "pong!", 5), 0);
     CU_ASSERT_EQUAL(in->type, USB_ENDPOINT_XFER_BULK);
