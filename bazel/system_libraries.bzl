@@ -1,4 +1,4 @@
-"""The libraries that the system provides, as @libuv, @lua, @jansson, @libpcap and @cunit.
+"""The libraries that the system provides, as @libuv, @lua, @jansson, @libpcap, @zlib and @cunit.
 
 A repository is fetched only when a target that needs it is built, so a missing library is an
 error only for those.
@@ -97,10 +97,10 @@ def system_libraries():
         package = "libpcap-dev",
     )
     _pkg_config(
-        name = "jansson",
-        library = "jansson",
-        modules = ["jansson"],
-        package = "libjansson-dev",
+        name = "zlib",
+        library = "zlib",
+        modules = ["zlib"],
+        package = "zlib1g-dev",
     )
     _pkg_config(
         name = "cunit",

@@ -47,6 +47,9 @@ struct usbip_connection {
     const uint8_t *unsent;
     size_t unsent_size;
 
+    const struct usbip_tap *tap;
+    void *tapped; /* what the tap calls this; NULL: it does not listen */
+
     uint8_t input[INPUT_SIZE];
 };
 
@@ -243,11 +246,26 @@ int usbip_connection_start(struct usbip_connection **connection, const char *hos
     return 0;
 }
 
+void usbip_connection_set_tap(struct usbip_connection *connection, const struct usbip_tap *tap)
+{
+    connection->tap = tap;
+    connection->tapped = tap->opened(tap->context);
+}
+
+static void tap_bytes(struct usbip_connection *connection, enum usbip_way way, const uint8_t *data,
+                      size_t size)
+{
+    if (connection->tapped != NULL)
+        connection->tap->passed(connection->tapped, way, data, size);
+}
+
 void usbip_connection_free(struct usbip_connection *connection)
 {
     if (connection == NULL)
         return;
     close_socket(connection);
+    if (connection->tapped != NULL)
+        connection->tap->closed(connection->tapped);
     usbip_socket_addresses_free(connection->addresses);
     usbip_host_session_free(connection->session);
     free(connection);
@@ -276,6 +294,7 @@ static int receive(struct usbip_connection *connection)
         }
         if (count == 0)
             return lose(connection, "the server closed the connection");
+        tap_bytes(connection, USBIP_TO_CLIENT, connection->input, (size_t)count);
         if (usbip_host_session_receive(connection->session, connection->input, (size_t)count) != 0)
             return end(connection);
         if (count < INPUT_SIZE)
@@ -307,6 +326,7 @@ static int send_output(struct usbip_connection *connection)
             say(text, "connection lost: %s", reason);
             return lose(connection, text);
         }
+        tap_bytes(connection, USBIP_TO_SERVER, connection->unsent, (size_t)count);
         connection->unsent += count;
         connection->unsent_size -= (size_t)count;
     }

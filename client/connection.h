@@ -9,6 +9,7 @@
 #define CLIENT_CONNECTION_H
 
 #include "client/session.h"
+#include "protocol/tap.h"
 
 enum {
     USBIP_CONNECT_TIMEOUT_MS = 5000,
@@ -51,6 +52,10 @@ int usbip_connection_check_host(const char *host);
 int usbip_connection_start(struct usbip_connection **connection, const char *host,
                            struct usbip_host_session *session, uint32_t connect_timeout_ms,
                            char error_text[USBIP_ERROR_TEXT_SIZE]);
+
+/* Has `tap`, which must outlive the connection, listen to it. At most once, right after the start.
+ */
+void usbip_connection_set_tap(struct usbip_connection *connection, const struct usbip_tap *tap);
 
 /* Closes the socket and frees the session with all its transfers. NULL is allowed. */
 void usbip_connection_free(struct usbip_connection *connection);

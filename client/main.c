@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "capture/recorder.h"
 #include "client/tool.h"
 
 enum {
@@ -141,13 +142,14 @@ static int run_read(struct usbip_port *port, const struct tool_options *options)
     return EXIT_SUCCESS;
 }
 
-static int run_on_port(const struct tool_options *options)
+static int run_on_port(const struct tool_options *options, const struct usbip_tap *tap)
 {
     struct usbip_port *port = usbip_port_new(options->host, options->device);
     int status;
 
     if (port == NULL)
         return fail("out of memory");
+    usbip_port_set_tap(port, tap);
     if (usbip_port_set_line_coding(port, &options->line_coding, 0) < 0 ||
         usbip_port_set_control_lines(port, options->control_lines, 0) < 0 ||
         usbip_port_open(port, OPEN_TIMEOUT_MS) < 0)
@@ -164,6 +166,28 @@ static int run_on_port(const struct tool_options *options)
     return status;
 }
 
+static void report_recording(void *context, const char *line)
+{
+    (void)context;
+    fprintf(stderr, "usbip-serial: %s\n", line);
+}
+
+static int run_recorded(const struct tool_options *options)
+{
+    const struct usbip_recorder_options recorder_options = {
+        .path = options->record,
+        .report = report_recording,
+    };
+    char error_text[USBIP_RECORDER_ERROR_SIZE];
+    struct usbip_recorder *recorder = usbip_recorder_new(&recorder_options, error_text);
+    int status;
+
+    if (recorder == NULL)
+        return fail(error_text);
+    status = run_on_port(options, usbip_recorder_tap(recorder));
+    return usbip_recorder_free(recorder) < 0 ? EXIT_OPERATION : status;
+}
+
 int main(int argc, char **argv)
 {
     struct tool_options options = {
@@ -176,7 +200,10 @@ int main(int argc, char **argv)
     tool_parse_command_line(&options, argc, argv);
     if (!options.has_timeout && options.command != TOOL_LIST)
         options.timeout_ms = options.command == TOOL_SEND ? SEND_TIMEOUT_MS : READ_TIMEOUT_MS;
-    status = options.command == TOOL_LIST ? run_list(&options) : run_on_port(&options);
+    if (options.command == TOOL_LIST)
+        status = run_list(&options);
+    else
+        status = options.record ? run_recorded(&options) : run_on_port(&options, NULL);
     free(options.data);
     if (fflush(stdout) != 0 || ferror(stdout))
         return fail("cannot write to standard output");

@@ -466,6 +466,11 @@ void usbip_port_set_restore(struct usbip_port *port, bool restore, uint32_t time
     port->restore_timeout_ms = timeout_ms;
 }
 
+void usbip_port_set_tap(struct usbip_port *port, const struct usbip_tap *tap)
+{
+    port->tap = tap;
+}
+
 /* ---- Event loops ---- */
 
 int usbip_port_fd(const struct usbip_port *port)

@@ -124,6 +124,9 @@ int usbip_port_set_delimiter(struct usbip_port *port, const void *delimiter, siz
 /* Whether to look for the device after a loss, and for how long (USBIP_FOREVER allowed). */
 void usbip_port_set_restore(struct usbip_port *port, bool restore, uint32_t timeout_ms);
 
+/* Has `tap`, which must outlive the port, listen to the connections that are made from now on. */
+void usbip_port_set_tap(struct usbip_port *port, const struct usbip_tap *tap);
+
 /* ---- Data ---- */
 
 /*

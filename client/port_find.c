@@ -143,6 +143,8 @@ static bool start_connection(struct usbip_port *port,
         attempt_failed(port);
         return false;
     }
+    if (port->tap)
+        usbip_connection_set_tap(port->connection, port->tap);
     port->session = session;
     port->step_deadline_ms = usbip_now_ms() + USBIP_CONNECT_TIMEOUT_MS + timeout_ms;
     return true;

@@ -105,6 +105,7 @@ struct usbip_port {
     size_t delimiter_size;
     bool restore;
     uint32_t restore_timeout_ms;
+    const struct usbip_tap *tap; /* NULL: nobody listens */
 
     enum usbip_port_state state;
     enum usbip_port_step step;

@@ -21,6 +21,7 @@ struct tool_options {
     uint32_t timeout_ms;
     bool json, read_answer, hex;
     unsigned long lines, bytes; /* 0: no limit */
+    const char *record;         /* the file; NULL: nothing is recorded */
 };
 
 /* Reads the command line. Ends the program when it is wrong, or asks for help. */

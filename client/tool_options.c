@@ -22,6 +22,7 @@ static const char usage[] =
     "  --timeout-ms N        how long to wait, or \"forever\": list 5000, send 10000, read\n"
     "                        and console 1000 ms of silence\n"
     "  --no-dtr, --no-rts    leave the control line off\n"
+    "  --record FILE         write what passes to FILE, a capture that Wireshark opens\n"
     "  --json                list: as an array of objects\n"
     "  --read                send: then print the line that the device answers\n"
     "  --lines N             read: end after N lines\n"
@@ -89,6 +90,12 @@ static void set_bytes(struct tool_options *options, const char *option, const ch
     options->bytes = parse_number(option, value, INT32_MAX);
 }
 
+static void set_record(struct tool_options *options, const char *option, const char *value)
+{
+    (void)option;
+    options->record = value;
+}
+
 static void set_no_dtr(struct tool_options *options, const char *option, const char *value)
 {
     (void)option;
@@ -135,6 +142,7 @@ static const struct option {
     {"--timeout-ms", true, TOOL_LIST | TOOL_SEND | TOOL_READ | TOOL_CONSOLE, set_timeout},
     {"--no-dtr", false, TOOL_SEND | TOOL_READ | TOOL_CONSOLE, set_no_dtr},
     {"--no-rts", false, TOOL_SEND | TOOL_READ | TOOL_CONSOLE, set_no_rts},
+    {"--record", true, TOOL_SEND | TOOL_READ | TOOL_CONSOLE, set_record},
     {"--json", false, TOOL_LIST, set_json},
     {"--read", false, TOOL_SEND, set_read},
     {"--lines", true, TOOL_READ, set_lines},

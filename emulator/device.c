@@ -853,6 +853,17 @@ const struct usbip_configuration *usbip_device_configuration(const struct usbip_
     return device->configuration;
 }
 
+const uint8_t *usbip_device_configuration_bytes(const struct usbip_device *device, size_t *size)
+{
+    *size = device->configuration_size;
+    return device->configuration_bytes;
+}
+
+const struct usbip_device_descriptor *usbip_device_descriptor(const struct usbip_device *device)
+{
+    return &device->descriptor;
+}
+
 struct usbip_function *usbip_device_function(const struct usbip_device *device)
 {
     return device->function;

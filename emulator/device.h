@@ -181,6 +181,9 @@ void usbip_device_complete_first(struct usbip_device *device, uint8_t endpoint, 
 void usbip_device_halt(struct usbip_device *device, uint8_t endpoint);
 
 const struct usbip_configuration *usbip_device_configuration(const struct usbip_device *device);
+/* The configuration descriptor with all that belongs to it; *size receives its wTotalLength. */
+const uint8_t *usbip_device_configuration_bytes(const struct usbip_device *device, size_t *size);
+const struct usbip_device_descriptor *usbip_device_descriptor(const struct usbip_device *device);
 struct usbip_function *usbip_device_function(const struct usbip_device *device);
 const struct usbip_behaviour *usbip_device_behaviour(const struct usbip_device *device);
 const struct usbip_personality *usbip_device_personality(const struct usbip_device *device);

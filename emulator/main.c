@@ -1,4 +1,4 @@
-/* usbip-emulator: serves devices that Lua scripts describe. See --help. */
+/* usbip-emulator: serves devices that Lua scripts describe or captures hold. See --help. */
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
@@ -7,12 +7,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 #include <uv.h>
 
+#include "capture/recorder.h"
+#include "emulator/capture/inspect.h"
 #include "emulator/control.h"
 #include "emulator/ctl.h"
 #include "emulator/options.h"
+#include "emulator/replay/check.h"
 #include "emulator/script.h"
 #include "emulator/server.h"
 
@@ -26,9 +30,14 @@ struct emulator {
     struct usbip_scheduler scheduler;
     struct usbip_bus bus;
     unsigned long dropped_lines;   /* of the log */
-    struct usbip_script **scripts; /* of bus.devices */
+    struct usbip_script **scripts; /* of bus.devices; NULL for a capture */
+    struct usbip_replay **replays; /* all captures */
+    unsigned replay_count;
     struct usbip_server *server;
     struct usbip_control *control;
+    struct usbip_recorder *recorder; /* NULL: nothing is recorded */
+    struct usbip_tap tap;            /* the recorder's */
+    uint64_t started_us;             /* since 1970 */
 };
 
 /* A reader that has stopped reading must not stop the devices: what a full pipe does not take is
@@ -52,7 +61,9 @@ static void write_log(void *context, enum usbip_log_level level, const char *lin
 
 /* ---- Devices ---- */
 
-static bool add_device(struct emulator *emulator, const char *path, unsigned copy)
+/* Either makes a device, or returns NULL after a message. */
+static struct usbip_device *load_script(struct emulator *emulator, const char *path, unsigned copy,
+                                        struct usbip_script **script)
 {
     const struct usbip_script_options options = {
         .path = path,
@@ -65,13 +76,40 @@ static bool add_device(struct emulator *emulator, const char *path, unsigned cop
     };
     char error_text[USBIP_SCRIPT_ERROR_SIZE];
     struct usbip_device *device;
-    struct usbip_script *script =
+    *script =
         usbip_script_new(&options, &emulator->scheduler, &emulator->bus.log, &device, error_text);
-    if (!script) {
+    if (*script)
+        return device;
+    fprintf(stderr, "usbip-emulator: %s\n", error_text);
+    return NULL;
+}
+
+static struct usbip_device *load_capture(struct emulator *emulator, const char *path)
+{
+    struct usbip_replay_options options = emulator->options.replay;
+    char error_text[USBIP_CAPTURE_ERROR_SIZE];
+    struct usbip_device *device;
+    options.path = path;
+    options.personality = emulator->options.personality;
+    struct usbip_replay *replay =
+        usbip_replay_new(&options, &emulator->scheduler, &emulator->bus.log, &device, error_text);
+    if (!replay) {
         fprintf(stderr, "usbip-emulator: %s\n", error_text);
-        return false;
+        return NULL;
     }
+    emulator->replays[emulator->replay_count++] = replay;
+    return device;
+}
+
+static bool add_device(struct emulator *emulator, const char *path, unsigned copy)
+{
     unsigned index = emulator->bus.count;
+    struct usbip_script *script = NULL;
+    struct usbip_device *device = usbip_replay_is_capture(path)
+                                      ? load_capture(emulator, path)
+                                      : load_script(emulator, path, copy, &script);
+    if (!device)
+        return false;
     if (usbip_bus_add(&emulator->bus, device) < 0) {
         fprintf(stderr, "usbip-emulator: %s: no room for it; at most %d devices are possible\n",
                 path, USBIP_MAX_DEVICES);
@@ -86,8 +124,10 @@ static bool add_device(struct emulator *emulator, const char *path, unsigned cop
 static bool add_devices(struct emulator *emulator, char **paths, int count)
 {
     unsigned copies = emulator->options.copies;
-    emulator->scripts = calloc((size_t)count * copies, sizeof(struct usbip_script *));
-    if (!emulator->scripts) {
+    size_t all = (size_t)count * copies;
+    emulator->scripts = calloc(all, sizeof(struct usbip_script *));
+    emulator->replays = calloc(all, sizeof(struct usbip_replay *));
+    if (!emulator->scripts || !emulator->replays) {
         fputs("usbip-emulator: out of memory\n", stderr);
         return false;
     }
@@ -136,7 +176,10 @@ static void free_devices(struct emulator *emulator)
     usbip_bus_free(&emulator->bus);
     for (unsigned i = 0; i < count; i++)
         usbip_script_free(emulator->scripts[i]);
+    for (unsigned i = 0; i < emulator->replay_count; i++)
+        usbip_replay_free(emulator->replays[i]);
     free(emulator->scripts);
+    free(emulator->replays);
     usbip_scheduler_free(&emulator->scheduler);
 }
 
@@ -153,6 +196,50 @@ static void print_devices(const struct emulator *emulator, char **paths)
                product, usbip_device_function(device)->type->name,
                paths[i / emulator->options.copies]);
     }
+}
+
+/* ---- Recording ---- */
+
+static void report_recording(void *context, const char *line)
+{
+    const struct emulator *emulator = context;
+    usbip_log(&emulator->bus.log, USBIP_LOG_ERROR, "%s", line);
+}
+
+/* Virtual time is what the devices live in, and it begins now. */
+static uint64_t virtual_now_us(void *context)
+{
+    const struct emulator *emulator = context;
+    return emulator->started_us + emulator->scheduler.now_us;
+}
+
+static bool start_recording(struct emulator *emulator)
+{
+    const struct usbip_recorder_options options = {
+        .path = emulator->options.record,
+        .now_us = emulator->options.virtual_time ? virtual_now_us : NULL,
+        .report = report_recording,
+        .context = emulator,
+    };
+    char error_text[USBIP_RECORDER_ERROR_SIZE];
+    emulator->started_us = (uint64_t)time(NULL) * 1000000;
+    emulator->recorder = usbip_recorder_new(&options, error_text);
+    if (!emulator->recorder) {
+        fprintf(stderr, "usbip-emulator: %s\n", error_text);
+        return false;
+    }
+    emulator->tap = *usbip_recorder_tap(emulator->recorder);
+    for (unsigned i = 0; i < emulator->bus.count; i++) {
+        const struct usbip_device *device = emulator->bus.devices[i];
+        struct usbip_device_record record;
+        uint8_t descriptor[USB_DT_DEVICE_SIZE];
+        size_t size;
+        const uint8_t *configuration = usbip_device_configuration_bytes(device, &size);
+        usbip_bus_describe(device, &record);
+        usbip_encode_device_descriptor(descriptor, usbip_device_descriptor(device));
+        usbip_recorder_describe(emulator->recorder, &record, descriptor, configuration, size);
+    }
+    return true;
 }
 
 /* ---- Server ---- */
@@ -226,6 +313,9 @@ static bool start(struct emulator *emulator, char **paths)
         fprintf(stderr, "usbip-emulator: %s\n", error_text);
         return false;
     }
+    /* Not before: a second emulator at this address must not empty the file of the first. */
+    if (options->record && !start_recording(emulator))
+        return false;
     if (options->port_file && !write_port_file(options->port_file, port))
         return false;
     print_devices(emulator, paths);
@@ -244,12 +334,35 @@ static void report_script_errors(const struct usbip_bus *bus)
     }
 }
 
+/* Returns the exit status. */
+static int report_divergences(const struct emulator *emulator)
+{
+    const char *path = emulator->options.divergence;
+    uint64_t divergences = 0;
+    for (unsigned i = 0; i < emulator->replay_count; i++)
+        divergences += usbip_replay_divergences(emulator->replays[i]);
+    int status = divergences > 0 ? USBIP_EXIT_DIVERGED : EXIT_SUCCESS;
+    if (!path)
+        return status;
+    FILE *file = fopen(path, "w");
+    bool written =
+        file && usbip_replay_write_report(emulator->replays, emulator->replay_count, file);
+    if (file && fclose(file) != 0)
+        written = false;
+    if (written)
+        return status;
+    fprintf(stderr, "usbip-emulator: --divergence %s: cannot be written: %s\n", path,
+            strerror(errno));
+    return EXIT_FAILURE;
+}
+
 static int serve(struct emulator *emulator, char **paths)
 {
     const struct usbip_server_options server_options = {
         .bus = &emulator->bus,
         .scheduler = &emulator->scheduler,
         .virtual_time = emulator->options.virtual_time,
+        .tap = emulator->options.record ? &emulator->tap : NULL,
     };
     if (uv_loop_init(&emulator->loop) < 0 ||
         !(emulator->server = usbip_server_new(&emulator->loop, &server_options))) {
@@ -269,7 +382,7 @@ static int serve(struct emulator *emulator, char **paths)
     uv_run(&emulator->loop, UV_RUN_DEFAULT);
     uv_loop_close(&emulator->loop);
     report_script_errors(&emulator->bus);
-    return status;
+    return status == EXIT_SUCCESS ? report_divergences(emulator) : status;
 }
 
 int main(int argc, char **argv)
@@ -278,6 +391,10 @@ int main(int argc, char **argv)
     static struct emulator emulator = {.options = {.listen = "127.0.0.1:3240", .copies = 1}};
     if (argc > 1 && strcmp(argv[1], "ctl") == 0)
         return usbip_ctl(argc - 1, argv + 1);
+    if (argc > 1 && strcmp(argv[1], "inspect") == 0)
+        return usbip_inspect_main(argc - 1, argv + 1);
+    if (argc > 1 && strcmp(argv[1], "replay-check") == 0)
+        return usbip_replay_check_main(argc - 1, argv + 1);
     int status = usbip_emulator_parse_options(argc, argv, &emulator.options);
     if (status >= 0)
         return status;
@@ -300,6 +417,8 @@ int main(int argc, char **argv)
     if (add_faults(&emulator) && add_devices(&emulator, argv + optind, argc - optind) &&
         check_faults(&emulator))
         status = serve(&emulator, argv + optind);
+    if (usbip_recorder_free(emulator.recorder) < 0)
+        status = EXIT_FAILURE;
     free_devices(&emulator);
     return status;
 }

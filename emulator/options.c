@@ -14,9 +14,12 @@
 static const char help[] =
     "usage: usbip-emulator [OPTION]... DEVICE...\n"
     "       usbip-emulator ctl [--json] FILE.sock REQUEST [ARGUMENT]...\n"
+    "       usbip-emulator inspect [OPTION]... FILE   (what is in a capture of USB traffic)\n"
+    "       usbip-emulator replay-check [OPTION]... FILE...   (replays it to its own host)\n"
     "\n"
-    "Serves emulated USB serial devices to USB/IP clients. Each DEVICE is a Lua script;\n"
-    "docs/scripting.md says what is in it, scripts/ has examples.\n"
+    "Serves emulated USB serial devices to USB/IP clients. Each DEVICE is a Lua script\n"
+    "(docs/scripting.md says what is in it, scripts/ has examples) or a capture of USB traffic,\n"
+    "of which a device lives again (docs/captures.md).\n"
     "\n"
     "  --listen HOST:PORT  where to accept clients (default 127.0.0.1:3240);\n"
     "                      port 0 takes a free one, [::1]:3240 is IPv6\n"
@@ -29,16 +32,31 @@ static const char help[] =
     "  --fault NAME[:KEY=VALUE[,KEY=VALUE]...]\n"
     "                      misbehave; may be given more than once\n"
     "  --control FILE.sock take requests on this socket; `usbip-emulator ctl` sends them\n"
+    "  --replay MODE       when captured devices say what they said: gated (default: once the "
+    "host\n"
+    "                      has sent all that it had sent before), strict (all in the recorded\n"
+    "                      order), timed (gated, with the recorded pauses) or free (when asked)\n"
+    "  --speed X           timed: so many times as fast (default 1)\n"
+    "  --at-end WHAT       when all is said: hold (default), loop, stall or disconnect\n"
+    "  --match HOW         requests must come exact (default), by their setup packets alone, or "
+    "any;\n"
+    "                      any also compares no data\n"
+    "  --device BUS.DEV|VID:PID\n"
+    "                      which device of the captures\n"
+    "  --descriptors FILE  descriptors that the capture lacks\n"
+    "  --divergence FILE   write what the host did otherwise to FILE as JSON\n"
     "  --seed N            where random numbers of scripts and faults start\n"
     "                      (default: differs each time)\n"
     "  --virtual-time      do not wait for the devices' timers: time jumps to the next one\n"
     "                      whenever there is nothing else to do\n"
+    "  --record FILE       write what passes to FILE, a capture that Wireshark opens\n"
     "  --unsafe-scripts    let scripts use files, programs and C modules\n"
     "  -v, --verbose       show what the devices are told\n"
     "  --help, --version\n"
     "  --help-faults       what faults there are; docs/faults.md says more\n"
     "\n"
-    "SIGINT or SIGTERM ends it. Exit status: 0, 2 for wrong usage, 1 for everything else.\n";
+    "SIGINT or SIGTERM ends it. Exit status: 0, 2 for wrong usage, 3 when a host did otherwise\n"
+    "than a capture, 1 for everything else.\n";
 
 __attribute__((format(printf, 1, 2))) static int usage_error(const char *format, ...)
 {
@@ -69,6 +87,13 @@ static bool parse_copies(const char *text, unsigned *copies)
     *copies = (unsigned)value;
     return errno == 0 && *text >= '0' && *text <= '9' && *end == '\0' && value >= 1 &&
            value <= USBIP_MAX_DEVICES;
+}
+
+static bool parse_speed(const char *text, double *speed)
+{
+    char *end;
+    *speed = strtod(text, &end);
+    return end != text && *end == '\0' && *speed >= 0.001 && *speed <= 1e6;
 }
 
 static int add_fault(struct usbip_emulator_options *options, const char *text)
@@ -149,6 +174,14 @@ int usbip_emulator_parse_options(int argc, char **argv, struct usbip_emulator_op
         CONTROL,
         SEED,
         VIRTUAL_TIME,
+        RECORD,
+        REPLAY,
+        SPEED,
+        AT_END,
+        MATCH,
+        DEVICE,
+        DESCRIPTORS,
+        DIVERGENCE,
         UNSAFE_SCRIPTS,
         HELP,
         HELP_FAULTS,
@@ -163,6 +196,14 @@ int usbip_emulator_parse_options(int argc, char **argv, struct usbip_emulator_op
         {"control", required_argument, NULL, CONTROL},
         {"seed", required_argument, NULL, SEED},
         {"virtual-time", no_argument, NULL, VIRTUAL_TIME},
+        {"record", required_argument, NULL, RECORD},
+        {"replay", required_argument, NULL, REPLAY},
+        {"speed", required_argument, NULL, SPEED},
+        {"at-end", required_argument, NULL, AT_END},
+        {"match", required_argument, NULL, MATCH},
+        {"device", required_argument, NULL, DEVICE},
+        {"descriptors", required_argument, NULL, DESCRIPTORS},
+        {"divergence", required_argument, NULL, DIVERGENCE},
         {"unsafe-scripts", no_argument, NULL, UNSAFE_SCRIPTS},
         {"verbose", no_argument, NULL, 'v'},
         {"help", no_argument, NULL, HELP},
@@ -207,6 +248,38 @@ int usbip_emulator_parse_options(int argc, char **argv, struct usbip_emulator_op
             break;
         case VIRTUAL_TIME:
             options->virtual_time = true;
+            break;
+        case RECORD:
+            options->record = optarg;
+            break;
+        case REPLAY:
+            if (!usbip_replay_parse_mode(optarg, &options->replay.mode))
+                return usage_error("--replay %s: not gated, strict, timed or free", optarg);
+            break;
+        case SPEED:
+            if (!parse_speed(optarg, &options->replay.speed))
+                return usage_error("--speed %s: not a number from 0.001 to 1000000", optarg);
+            break;
+        case AT_END:
+            if (!usbip_replay_parse_end(optarg, &options->replay.end))
+                return usage_error("--at-end %s: not hold, loop, stall or disconnect", optarg);
+            break;
+        case MATCH:
+            if (!usbip_replay_parse_match(optarg, &options->replay.match))
+                return usage_error("--match %s: not exact, setup or any", optarg);
+            break;
+        case DEVICE:
+            if (!usbip_capture_is_wish(optarg))
+                return usage_error("--device %s: neither BUS.DEV in decimal nor VID:PID in "
+                                   "hexadecimal",
+                                   optarg);
+            options->replay.device = optarg;
+            break;
+        case DESCRIPTORS:
+            options->replay.descriptors = optarg;
+            break;
+        case DIVERGENCE:
+            options->divergence = optarg;
             break;
         case UNSAFE_SCRIPTS:
             options->unsafe_scripts = true;

@@ -7,14 +7,18 @@
 
 #include "emulator/fault.h"
 #include "emulator/personality.h"
+#include "emulator/replay/replay.h"
 
-enum { USBIP_EXIT_USAGE = 2 };
+enum { USBIP_EXIT_USAGE = 2, USBIP_EXIT_DIVERGED = 3 };
 
 struct usbip_emulator_options {
     const char *listen;
     const char *port_file;                       /* NULL: none */
     const char *control;                         /* NULL: none */
     const struct usbip_personality *personality; /* NULL: strict */
+    const char *record;                          /* NULL: nothing is recorded */
+    const char *divergence;                      /* NULL: no report is written */
+    struct usbip_replay_options replay;          /* of DEVICEs that are captures */
     uint64_t seed;
     unsigned copies; /* of each DEVICE */
     bool has_seed, virtual_time, unsafe_scripts, verbose;

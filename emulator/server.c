@@ -6,6 +6,7 @@
 #include <uv.h>
 
 #include "emulator/session.h"
+#include "protocol/address.h"
 
 /* How often one client may have new output within one turn of the loop. */
 enum { MAX_ROUNDS = 16 };
@@ -29,6 +30,7 @@ struct connection {
     bool closing;
     uv_write_t write;
     uv_shutdown_t shutdown;
+    void *tapped; /* what the tap calls it; NULL: it does not listen */
     char peer[USBIP_SERVER_ADDRESS_SIZE];
 };
 
@@ -171,6 +173,13 @@ static void remove_resting(struct connection *connection)
     connection->resting = false;
 }
 
+static void tap_bytes(struct connection *connection, enum usbip_way way, const void *data,
+                      size_t size)
+{
+    if (connection->tapped)
+        connection->server->options.tap->passed(connection->tapped, way, data, size);
+}
+
 static void close_connection(struct connection *connection)
 {
     struct usbip_server *server = connection->server;
@@ -180,6 +189,8 @@ static void close_connection(struct connection *connection)
     remove_resting(connection);
     if (server->active == connection)
         server->active = NULL;
+    if (connection->tapped)
+        server->options.tap->closed(connection->tapped);
     connection->closing = true;
     if (connection->previous)
         connection->previous->next = connection->next;
@@ -292,6 +303,7 @@ static void on_read(uv_stream_t *stream, ssize_t size, const uv_buf_t *buffer)
     }
     if (size > 0) {
         catch_up(server);
+        tap_bytes(connection, USBIP_TO_SERVER, buffer->base, (size_t)size);
         usbip_device_session_receive(connection->session, (const uint8_t *)buffer->base,
                                      (size_t)size);
         if (!is_alone(connection) && (size_t)size == buffer->len) {
@@ -337,6 +349,7 @@ static int send_output(struct connection *connection, const uint8_t *data, size_
 {
     uv_stream_t *stream = (uv_stream_t *)&connection->socket;
     uv_buf_t buffer = uv_buf_init((char *)data, (unsigned)size);
+    tap_bytes(connection, USBIP_TO_CLIENT, data, size);
     int sent = uv_try_write(stream, &buffer, 1);
     if (sent < 0 && sent != UV_EAGAIN)
         return sent;
@@ -529,6 +542,8 @@ static int start_connection(struct connection *connection)
                                                    &session_events, connection);
     if (!connection->session)
         return UV_ENOMEM;
+    if (server->options.tap)
+        connection->tapped = server->options.tap->opened(server->options.tap->context);
     status = uv_read_start((uv_stream_t *)&connection->socket, on_allocate, on_read);
     connection->reading = status == 0;
     return status;
@@ -605,33 +620,6 @@ void usbip_server_close(struct usbip_server *server)
     uv_close((uv_handle_t *)&server->timer, on_server_handle_closed);
 }
 
-/* Splits "HOST:PORT" or "[HOST]:PORT". */
-static bool split_address(const char *address, char host[USBIP_SERVER_ADDRESS_SIZE],
-                          const char **port)
-{
-    const char *colon = strrchr(address, ':');
-    if (!colon)
-        return false;
-    const char *begin = address, *end = colon;
-    if (*begin == '[') {
-        begin++;
-        if (end == begin || end[-1] != ']')
-            return false;
-        end--;
-    } else if (memchr(begin, ':', (size_t)(end - begin))) {
-        return false; /* an IPv6 address without brackets */
-    }
-    size_t size = (size_t)(end - begin);
-    if (size == 0 || size >= USBIP_SERVER_ADDRESS_SIZE)
-        return false;
-    memcpy(host, begin, size);
-    host[size] = '\0';
-    *port = colon + 1;
-    size_t digits = strspn(*port, "0123456789");
-    return digits > 0 && digits <= 5 && (*port)[digits] == '\0' &&
-           strtoul(*port, NULL, 10) <= UINT16_MAX;
-}
-
 static int bind_listener(struct usbip_server *server, const char *host, const char *port)
 {
     const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
@@ -648,18 +636,18 @@ static int bind_listener(struct usbip_server *server, const char *host, const ch
 
 bool usbip_server_is_address(const char *address)
 {
-    char host[USBIP_SERVER_ADDRESS_SIZE];
+    char host[USBIP_HOST_SIZE];
     const char *port;
-    return split_address(address, host, &port);
+    return usbip_split_address(address, host, &port);
 }
 
 int usbip_server_listen(struct usbip_server *server, const char *address,
                         char bound[USBIP_SERVER_ADDRESS_SIZE],
                         char error_text[USBIP_SERVER_ERROR_SIZE])
 {
-    char host[USBIP_SERVER_ADDRESS_SIZE];
+    char host[USBIP_HOST_SIZE];
     const char *port;
-    if (!split_address(address, host, &port)) {
+    if (!usbip_split_address(address, host, &port)) {
         snprintf(error_text, USBIP_SERVER_ERROR_SIZE,
                  "\"%.80s\" is not an address to listen on; write HOST:PORT or [IPv6]:PORT, "
                  "such as 127.0.0.1:3240",

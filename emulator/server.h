@@ -12,6 +12,7 @@
 
 #include "emulator/bus.h"
 #include "emulator/scheduler.h"
+#include "protocol/tap.h"
 
 struct uv_loop_s;
 
@@ -46,6 +47,7 @@ struct usbip_server_options {
      * to the next timer whenever a turn of the loop has nothing else to do.
      */
     bool virtual_time;
+    const struct usbip_tap *tap; /* listens to all connections; NULL: nobody does */
 };
 
 /*

@@ -270,6 +270,9 @@ static void test_failure(void)
     CU_ASSERT_EQUAL(run("send 1-1 x"), 1);
     CU_ASSERT_PTR_NOT_NULL(strstr(output, "ST_DEV_BUSY"));
     stop();
+    CU_ASSERT_EQUAL(run("send --record /nowhere/file 1-1 x"), 1);
+    CU_ASSERT_STRING_EQUAL(output,
+                           "usbip-serial: cannot write /nowhere/file: No such file or directory\n");
     /* Nobody listens on port 1. */
     CU_ASSERT_EQUAL(run("list"), 1);
     CU_ASSERT_EQUAL(run("read 1-1"), 1);
@@ -298,6 +301,8 @@ static void test_usage(void)
         "list --hex",
         "list --json=yes",
         "list --unknown",
+        "list --record file",
+        "send --record",
         "list --host :3240",
         "list --host=",
         "read 1-1 --host [::1",

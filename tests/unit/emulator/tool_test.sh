@@ -93,6 +93,8 @@ expect 1 'usbip-emulator: cannot listen on 203.0.113.1:0: address not available;
     --listen 203.0.113.1:0 --port-file port good.lua
 expect 1 'usbip-emulator: cannot write the port file missing/port: No such file or directory' \
     --listen 127.0.0.1:0 --port-file missing/port good.lua
+expect 1 'usbip-emulator: cannot write missing/file: No such file or directory' \
+    --listen 127.0.0.1:0 --record missing/file --port-file port good.lua
 [ ! -e port ] || fail "a port file without a port"
 
 [ "$("$tool" --help | head -1)" = "usage: usbip-emulator [OPTION]... DEVICE..." ] || fail "--help"

@@ -1,0 +1,530 @@
+/*
+ * USB/IP in captures of a network: link layer, IP, and the reassembly of TCP streams; what the
+ * streams say is usbip_stream.c's.
+ */
+#include <pcap/pcap.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "emulator/capture/usbip_stream.h"
+#include "protocol/bytes.h"
+
+enum {
+    CONNECTION_BUCKETS = 4096,
+    MAX_CONNECTIONS = 65536,
+    MAX_WAITING_SIZE = 1 << 20, /* of segments that came before their turn */
+    MAX_WAITING_SEGMENTS = 1024,
+    /* Packets of the peer that acknowledge a segment which is not in the file. A recorder may swap
+     * packets, but not by more. */
+    MAX_ACKNOWLEDGED = 32,
+    MAX_EXTENSION_HEADERS = 8,
+    MAX_VLAN_TAGS = 4,
+};
+
+enum {
+    ETHERTYPE_IPV4 = 0x0800,
+    ETHERTYPE_IPV6 = 0x86dd,
+    ETHERTYPE_VLAN = 0x8100,
+    ETHERTYPE_QINQ = 0x88a8,
+};
+
+enum {
+    PROTOCOL_HOP_BY_HOP = 0,
+    PROTOCOL_TCP = 6,
+    PROTOCOL_ROUTING = 43,
+    PROTOCOL_DESTINATION_OPTIONS = 60,
+};
+
+enum { TCP_SYN = 0x02, TCP_ACK = 0x10 };
+
+enum {
+    ETHERNET_HEADER_SIZE = 14,
+    VLAN_TAG_SIZE = 4,
+    SLL_HEADER_SIZE = 16,
+    SLL2_HEADER_SIZE = 20,
+    LOOPBACK_HEADER_SIZE = 4,
+    IPV4_HEADER_SIZE = 20,
+    IPV6_HEADER_SIZE = 40,
+    TCP_HEADER_SIZE = 20,
+    ADDRESS_SIZE = 16,
+};
+
+/* One end of a connection. IPv4 addresses fill four bytes. */
+struct end_point {
+    uint8_t address[ADDRESS_SIZE];
+    uint16_t port;
+};
+
+/* Bytes that came before those that belong in front of them. */
+struct segment {
+    struct segment *next;
+    uint32_t sequence, size, missing; /* missing: cut off by the recorder, behind size */
+    struct capture_record record;     /* without its bytes */
+    uint8_t bytes[];
+};
+
+struct half {
+    bool started;
+    uint32_t next;           /* sequence number of the byte that is due */
+    struct segment *waiting; /* in order of their sequence numbers */
+    size_t waiting_size;
+    unsigned waiting_count, acknowledged;
+};
+
+struct connection {
+    struct connection *next;
+    struct end_point ends[2]; /* the smaller one first; halves[0] is what it sends */
+    struct half halves[2];
+    struct capture_usbip_stream *stream;
+};
+
+struct state {
+    struct connection *buckets[CONNECTION_BUCKETS];
+    uint32_t connection_count, stream_count;
+};
+
+/* What a packet says. */
+struct packet {
+    struct end_point source, destination;
+    uint32_t sequence, acknowledgement;
+    uint8_t flags;
+    const uint8_t *payload;
+    uint32_t size, missing; /* missing: cut off by the recorder */
+};
+
+/* ---- Packets ---- */
+
+/* Returns false for all that is no TCP segment, or no whole header of one. `left` is how much of
+ * the packet there was, `size` how much the recorder kept. */
+static bool parse_tcp(struct packet *packet, const uint8_t *bytes, size_t size, size_t left)
+{
+    if (size < TCP_HEADER_SIZE || left < TCP_HEADER_SIZE)
+        return false;
+    size_t header_size = (size_t)(bytes[12] >> 4) * 4;
+    if (header_size < TCP_HEADER_SIZE || header_size > left)
+        return false;
+    packet->source.port = usbip_load_be16(bytes);
+    packet->destination.port = usbip_load_be16(bytes + 2);
+    packet->sequence = usbip_load_be32(bytes + 4);
+    packet->acknowledgement = usbip_load_be32(bytes + 8);
+    packet->flags = bytes[13];
+    if (size > left)
+        size = left; /* the padding of a small Ethernet frame */
+    size_t there = size > header_size ? size - header_size : 0;
+    packet->payload = bytes + (there > 0 ? header_size : 0);
+    packet->size = (uint32_t)there;
+    packet->missing = (uint32_t)(left - header_size - there);
+    return true;
+}
+
+static bool parse_ipv4(struct packet *packet, const uint8_t *bytes, size_t size, size_t left)
+{
+    if (size < IPV4_HEADER_SIZE)
+        return false;
+    size_t header_size = (size_t)(bytes[0] & 0x0f) * 4;
+    size_t total = usbip_load_be16(bytes + 2);
+    /* The kernel leaves it to the network card to fill in. */
+    if (total == 0 || total > left)
+        total = left;
+    bool is_fragment = usbip_load_be16(bytes + 6) & 0x3fff;
+    if (header_size < IPV4_HEADER_SIZE || header_size > size || header_size > total ||
+        bytes[9] != PROTOCOL_TCP || is_fragment)
+        return false;
+    memcpy(packet->source.address, bytes + 12, 4);
+    memcpy(packet->destination.address, bytes + 16, 4);
+    return parse_tcp(packet, bytes + header_size, size - header_size, total - header_size);
+}
+
+static bool parse_ipv6(struct packet *packet, const uint8_t *bytes, size_t size, size_t left)
+{
+    if (size < IPV6_HEADER_SIZE)
+        return false;
+    size_t total = usbip_load_be16(bytes + 4) + (size_t)IPV6_HEADER_SIZE;
+    if (total == IPV6_HEADER_SIZE || total > left)
+        total = left;
+    uint8_t protocol = bytes[6];
+    memcpy(packet->source.address, bytes + 8, ADDRESS_SIZE);
+    memcpy(packet->destination.address, bytes + 24, ADDRESS_SIZE);
+    size_t at = IPV6_HEADER_SIZE;
+    for (unsigned i = 0; i < MAX_EXTENSION_HEADERS; i++) {
+        if (protocol != PROTOCOL_HOP_BY_HOP && protocol != PROTOCOL_ROUTING &&
+            protocol != PROTOCOL_DESTINATION_OPTIONS)
+            break;
+        if (size < at + 2)
+            return false;
+        protocol = bytes[at];
+        at += ((size_t)bytes[at + 1] + 1) * 8;
+    }
+    if (protocol != PROTOCOL_TCP || at > size || at > total)
+        return false;
+    return parse_tcp(packet, bytes + at, size - at, total - at);
+}
+
+static bool parse_ip(struct packet *packet, const struct capture_record *record, size_t offset)
+{
+    if (record->size <= offset)
+        return false;
+    const uint8_t *bytes = record->bytes + offset;
+    size_t size = record->size - offset, left = record->original_size - offset;
+    switch (bytes[0] >> 4) {
+    case 4:
+        return parse_ipv4(packet, bytes, size, left);
+    case 6:
+        return parse_ipv6(packet, bytes, size, left);
+    default:
+        return false;
+    }
+}
+
+static bool parse_ethertype(struct packet *packet, const struct capture_record *record,
+                            size_t type_offset, size_t offset)
+{
+    if (record->size < offset)
+        return false;
+    uint16_t type = usbip_load_be16(record->bytes + type_offset);
+    for (unsigned i = 0; i < MAX_VLAN_TAGS && (type == ETHERTYPE_VLAN || type == ETHERTYPE_QINQ);
+         i++) {
+        if (record->size < offset + VLAN_TAG_SIZE)
+            return false;
+        type = usbip_load_be16(record->bytes + offset + 2);
+        offset += VLAN_TAG_SIZE;
+    }
+    return (type == ETHERTYPE_IPV4 || type == ETHERTYPE_IPV6) && parse_ip(packet, record, offset);
+}
+
+/* ---- Streams ---- */
+
+static int deliver(struct capture_builder *builder, struct connection *connection,
+                   unsigned direction, const struct capture_record *record, const uint8_t *bytes,
+                   uint32_t size, uint32_t missing)
+{
+    struct capture_usbip_stream *stream = connection->stream;
+    struct half *half = &connection->halves[direction];
+    half->next += size + missing;
+    half->acknowledged = 0;
+    if (capture_usbip_stream_is_foreign(stream))
+        return 0;
+    if (size > 0 && capture_usbip_stream_feed(builder, stream, direction, record, bytes, size) < 0)
+        return -1;
+    if (missing == 0)
+        return 0;
+    if (capture_usbip_stream_is_known(stream))
+        return capture_fail(builder, record->number,
+                            "the recorder kept %u of the %u bytes of its TCP segment; record again "
+                            "with a larger snap length",
+                            size, size + missing);
+    capture_usbip_stream_skip(builder, stream, direction, missing);
+    return 0;
+}
+
+static int take_first_waiting(struct capture_builder *builder, struct connection *connection,
+                              unsigned direction)
+{
+    struct half *half = &connection->halves[direction];
+    struct segment *segment = half->waiting;
+    uint32_t overlap = half->next - segment->sequence, end = segment->size + segment->missing;
+    int result = 0;
+    half->waiting = segment->next;
+    half->waiting_size -= segment->size;
+    half->waiting_count--;
+    if (overlap < segment->size)
+        result = deliver(builder, connection, direction, &segment->record, segment->bytes + overlap,
+                         segment->size - overlap, segment->missing);
+    else if (overlap < end)
+        result = deliver(builder, connection, direction, &segment->record, NULL, 0, end - overlap);
+    free(segment);
+    return result;
+}
+
+/* Delivers the segments whose turn has come. */
+static int drain(struct capture_builder *builder, struct connection *connection, unsigned direction)
+{
+    const struct half *half = &connection->halves[direction];
+    while (half->waiting && (int32_t)(half->waiting->sequence - half->next) <= 0) {
+        if (take_first_waiting(builder, connection, direction) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* What is missing in front of the waiting segments will not come any more. */
+static int skip_gap(struct capture_builder *builder, struct connection *connection,
+                    unsigned direction)
+{
+    struct half *half = &connection->halves[direction];
+    uint32_t gap = half->waiting->sequence - half->next;
+    if (!capture_usbip_stream_is_foreign(connection->stream))
+        capture_usbip_stream_skip(builder, connection->stream, direction, gap);
+    half->next = half->waiting->sequence;
+    half->acknowledged = 0;
+    return drain(builder, connection, direction);
+}
+
+static int flush(struct capture_builder *builder, struct connection *connection)
+{
+    for (unsigned direction = 0; direction < 2; direction++) {
+        while (connection->halves[direction].waiting) {
+            if (skip_gap(builder, connection, direction) < 0)
+                return -1;
+        }
+    }
+    return 0;
+}
+
+static int keep(struct capture_builder *builder, struct connection *connection, unsigned direction,
+                const struct capture_record *record, const struct packet *packet)
+{
+    struct half *half = &connection->halves[direction];
+    struct segment *segment = malloc(sizeof *segment + packet->size);
+    if (!segment)
+        return capture_out_of_memory(builder);
+    *segment = (struct segment){
+        .sequence = packet->sequence,
+        .size = packet->size,
+        .missing = packet->missing,
+        .record = *record,
+    };
+    if (packet->size > 0)
+        memcpy(segment->bytes, packet->payload, packet->size);
+    struct segment **link = &half->waiting;
+    while (*link && (int32_t)((*link)->sequence - segment->sequence) <= 0)
+        link = &(*link)->next;
+    segment->next = *link;
+    *link = segment;
+    half->waiting_size += segment->size;
+    half->waiting_count++;
+    if (half->waiting_size > MAX_WAITING_SIZE || half->waiting_count > MAX_WAITING_SEGMENTS)
+        return skip_gap(builder, connection, direction);
+    return 0;
+}
+
+static int take_payload(struct capture_builder *builder, struct connection *connection,
+                        unsigned direction, const struct capture_record *record,
+                        const struct packet *packet)
+{
+    struct half *half = &connection->halves[direction];
+    if (!half->started) {
+        half->started = true;
+        half->next = packet->sequence;
+    }
+    uint32_t overlap = half->next - packet->sequence, end = packet->size + packet->missing;
+    if ((int32_t)overlap < 0)
+        return keep(builder, connection, direction, record, packet);
+    int result = 0;
+    if (overlap < packet->size)
+        result = deliver(builder, connection, direction, record, packet->payload + overlap,
+                         packet->size - overlap, packet->missing);
+    else if (overlap < end)
+        result = deliver(builder, connection, direction, record, NULL, 0, end - overlap);
+    return result < 0 ? -1 : drain(builder, connection, direction);
+}
+
+/* ---- Connections ---- */
+
+static int compare_ends(const struct end_point *a, const struct end_point *b)
+{
+    int order = memcmp(a->address, b->address, ADDRESS_SIZE);
+    return order != 0 ? order : (int)a->port - (int)b->port;
+}
+
+static uint32_t hash_ends(const struct end_point *a, const struct end_point *b)
+{
+    /* FNV-1a over both. */
+    uint32_t hash = 2166136261u;
+    for (unsigned i = 0; i < ADDRESS_SIZE; i++) {
+        hash = (hash ^ a->address[i]) * 16777619u;
+        hash = (hash ^ b->address[i]) * 16777619u;
+    }
+    hash = (hash ^ a->port) * 16777619u;
+    return (hash ^ b->port) * 16777619u;
+}
+
+static int open_stream(struct capture_builder *builder, struct state *state,
+                       struct connection *connection)
+{
+    bool expected =
+        connection->ends[0].port == USBIP_PORT || connection->ends[1].port == USBIP_PORT;
+    capture_usbip_stream_free(connection->stream);
+    connection->stream = capture_usbip_stream_new(++state->stream_count, expected);
+    return connection->stream ? 0 : capture_out_of_memory(builder);
+}
+
+static struct connection *find_connection(struct capture_builder *builder, struct state *state,
+                                          const struct end_point *first,
+                                          const struct end_point *second)
+{
+    struct connection **bucket = &state->buckets[hash_ends(first, second) % CONNECTION_BUCKETS];
+    for (struct connection *c = *bucket; c; c = c->next) {
+        if (compare_ends(&c->ends[0], first) == 0 && compare_ends(&c->ends[1], second) == 0)
+            return c;
+    }
+    if (state->connection_count == MAX_CONNECTIONS) {
+        capture_fail(builder, 0,
+                     "more than %d TCP connections; take out the others, for example "
+                     "with: tcpdump -r FILE -w NEW port 3240",
+                     MAX_CONNECTIONS);
+        return NULL;
+    }
+    struct connection *connection = calloc(1, sizeof *connection);
+    if (!connection) {
+        capture_out_of_memory(builder);
+        return NULL;
+    }
+    connection->ends[0] = *first;
+    connection->ends[1] = *second;
+    connection->next = *bucket;
+    *bucket = connection;
+    state->connection_count++;
+    return open_stream(builder, state, connection) < 0 ? NULL : connection;
+}
+
+/* A SYN with another number than this direction has had: the ports are used for a new connection.
+ */
+static int take_syn(struct capture_builder *builder, struct state *state,
+                    struct connection *connection, unsigned direction, const struct packet *packet)
+{
+    struct half *half = &connection->halves[direction];
+    if (half->started && half->next == packet->sequence + 1)
+        return 0;
+    if (half->started && !(packet->flags & TCP_ACK)) {
+        if (flush(builder, connection) < 0 || open_stream(builder, state, connection) < 0)
+            return -1;
+        connection->halves[!direction] = (struct half){0};
+    }
+    *half = (struct half){.started = true,
+                          .next = packet->sequence + 1,
+                          .waiting = half->waiting,
+                          .waiting_size = half->waiting_size,
+                          .waiting_count = half->waiting_count};
+    return 0;
+}
+
+static int take_packet(struct capture_builder *builder, struct state *state,
+                       const struct capture_record *record, struct packet *packet)
+{
+    unsigned direction = compare_ends(&packet->source, &packet->destination) > 0;
+    const struct end_point *first = direction == 0 ? &packet->source : &packet->destination;
+    const struct end_point *second = direction == 0 ? &packet->destination : &packet->source;
+    if (packet->size + packet->missing == 0 && !(packet->flags & (TCP_SYN | TCP_ACK)))
+        return 0;
+    struct connection *connection = find_connection(builder, state, first, second);
+    if (!connection)
+        return -1;
+    if (packet->flags & TCP_SYN) {
+        if (take_syn(builder, state, connection, direction, packet) < 0)
+            return -1;
+        packet->sequence++;
+    }
+    struct half *peer = &connection->halves[!direction];
+    if (packet->flags & TCP_ACK && peer->waiting &&
+        (int32_t)(packet->acknowledgement - peer->waiting->sequence) >= 0 &&
+        ++peer->acknowledged > MAX_ACKNOWLEDGED && skip_gap(builder, connection, !direction) < 0)
+        return -1;
+    if (packet->size + packet->missing == 0)
+        return 0;
+    return take_payload(builder, connection, direction, record, packet);
+}
+
+/* ---- Link layers ---- */
+
+static int finish_record(struct capture_builder *builder, void *state,
+                         const struct capture_record *record, bool is_tcp, struct packet *packet)
+{
+    if (is_tcp)
+        return take_packet(builder, state, record, packet);
+    builder->capture->skipped_records++;
+    return 0;
+}
+
+static int read_ethernet(struct capture_builder *builder, void *state,
+                         const struct capture_record *record)
+{
+    struct packet packet = {0};
+    return finish_record(builder, state, record,
+                         parse_ethertype(&packet, record, 12, ETHERNET_HEADER_SIZE), &packet);
+}
+
+static int read_cooked(struct capture_builder *builder, void *state,
+                       const struct capture_record *record)
+{
+    struct packet packet = {0};
+    return finish_record(builder, state, record,
+                         parse_ethertype(&packet, record, 14, SLL_HEADER_SIZE), &packet);
+}
+
+static int read_cooked_2(struct capture_builder *builder, void *state,
+                         const struct capture_record *record)
+{
+    struct packet packet = {0};
+    return finish_record(builder, state, record,
+                         parse_ethertype(&packet, record, 0, SLL2_HEADER_SIZE), &packet);
+}
+
+static int read_raw(struct capture_builder *builder, void *state,
+                    const struct capture_record *record)
+{
+    struct packet packet = {0};
+    return finish_record(builder, state, record, parse_ip(&packet, record, 0), &packet);
+}
+
+/* The address family in front is in the recording host's order, and its numbers differ by system:
+ * the version in the IP header says the same. */
+static int read_loopback(struct capture_builder *builder, void *state,
+                         const struct capture_record *record)
+{
+    struct packet packet = {0};
+    return finish_record(builder, state, record, parse_ip(&packet, record, LOOPBACK_HEADER_SIZE),
+                         &packet);
+}
+
+static int end(struct capture_builder *builder, void *context)
+{
+    struct state *state = context;
+    for (unsigned i = 0; i < CONNECTION_BUCKETS; i++) {
+        for (struct connection *c = state->buckets[i]; c; c = c->next) {
+            if (flush(builder, c) < 0)
+                return -1;
+        }
+    }
+    return 0;
+}
+
+static void free_waiting(struct segment *segment)
+{
+    while (segment) {
+        struct segment *next = segment->next;
+        free(segment);
+        segment = next;
+    }
+}
+
+static void free_state(void *context)
+{
+    struct state *state = context;
+    for (unsigned i = 0; i < CONNECTION_BUCKETS; i++) {
+        for (struct connection *c = state->buckets[i], *next; c; c = next) {
+            next = c->next;
+            free_waiting(c->halves[0].waiting);
+            free_waiting(c->halves[1].waiting);
+            capture_usbip_stream_free(c->stream);
+            free(c);
+        }
+    }
+}
+
+#define NETWORK_FORMAT(type, function)                                                             \
+    {                                                                                              \
+        .link_type = DLT_##type, .name = #type, .is_network = true,                                \
+        .state_size = sizeof(struct state), .read = (function), .end = end, .free = free_state,    \
+    }
+
+const struct capture_format capture_formats_network[8] = {
+    NETWORK_FORMAT(EN10MB, read_ethernet),
+    NETWORK_FORMAT(LINUX_SLL, read_cooked),
+    NETWORK_FORMAT(LINUX_SLL2, read_cooked_2),
+    NETWORK_FORMAT(RAW, read_raw),
+    NETWORK_FORMAT(IPV4, read_raw),
+    NETWORK_FORMAT(IPV6, read_raw),
+    NETWORK_FORMAT(NULL, read_loopback),
+    NETWORK_FORMAT(LOOP, read_loopback),
+};

@@ -1,0 +1,86 @@
+#!/bin/bash
+# usbip-emulator inspect as its user sees it.
+#
+# Arguments: the tool, docs/captures.md, captures/echo_ftdi_tcp.pcap.
+set -u
+tool=$PWD/$1
+docs=$PWD/$2
+capture=$PWD/$3
+cd "$TEST_TMPDIR" || exit 1
+mkdir -p captures
+cp "$capture" captures/echo_ftdi_tcp.pcap
+capture=captures/echo_ftdi_tcp.pcap
+failures=0
+
+fail() {
+    echo "FAILED: $*" >&2
+    failures=$((failures + 1))
+}
+
+# expect STATUS LINE ARGUMENT...: nothing on standard output, LINE (a pattern) on standard error.
+expect() {
+    local status=$1 line=$2 output error
+    shift 2
+    output=$("$tool" inspect "$@" 2>expected_error)
+    local got=$?
+    error=$(cat expected_error)
+    [ "$got" -eq "$status" ] || fail "$*: exit status $got instead of $status"
+    [ -z "$output" ] || fail "$*: unexpected output: $output"
+    # shellcheck disable=SC2053  # a pattern
+    [[ $error == $line ]] || fail "$*: \"$error\" is not \"$line\""
+}
+
+name='usbip-emulator inspect'
+help="; $name --help shows the options"
+expect 2 "$name: no FILE given$help"
+expect 2 "$name: $capture: only one FILE at a time$help" missing "$capture"
+expect 2 "$name: --fast is not an option, or takes no value$help" --fast "$capture"
+expect 2 "$name: --device needs a value$help" "$capture" --device
+expect 2 "$name: --device 1-1: neither BUS.DEV in decimal nor VID:PID in hexadecimal$help" \
+    --device 1-1 "$capture"
+expect 1 "$name: missing: cannot be read: No such file or directory" missing
+expect 1 "$name: $capture: no device 1.2 is in it; inspect without --device lists those that are" \
+    --device 1.2 "$capture"
+expect 1 "$name: missing: cannot be read: No such file or directory" --descriptors missing "$capture"
+head -c 2000 "$capture" >cut.pcap
+expect 1 "$name: cut.pcap: record [0-9]*: the file ends in the middle of it, *" cut.pcap
+[[ $("$tool" inspect --help) == "usage: usbip-emulator inspect "* ]] || fail "--help"
+
+# The documentation shows what is printed.
+output=$("$tool" inspect "$capture") || fail "exit status $?"
+[[ $(cat "$docs") == *"$ usbip-emulator inspect $capture
+$output
+"* ]] || fail "docs/captures.md does not show: $output"
+for wish in 1.1 0403:6001; do
+    [ "$("$tool" inspect --device $wish "$capture" | tail -n +4)" = \
+        "$(echo "$output" | tail -n +4)" ] || fail "--device $wish"
+done
+gzip -c "$capture" >compressed
+[ "$("$tool" inspect compressed | tail -n +2)" = "$(echo "$output" | tail -n +2)" ] || fail "gzip"
+
+"$tool" inspect --json "$capture" >report || fail "--json: exit status $?"
+python3 - report <<'PYTHON' || fail "--json: $(cat report)"
+import json, sys
+
+report = json.load(open(sys.argv[1]))
+device = report["device"]
+assert report["link_type"] == "EN10MB" and report["records"] == 52, report
+assert [d["ids"] for d in report["devices"]] == ["0403:6001"], report
+assert report["devices"][0]["chosen"] is True, report
+assert (device["chip"], device["address"], device["speed"]) == ("FT232R", "1.1", "full"), device
+assert device["strings"]["2"] == "Echo", device
+configuration = bytes.fromhex(device["configuration_descriptor"]["bytes"])
+assert configuration[:4] == b"\x09\x02\x20\x00" and len(configuration) == 32, device
+assert device["device_descriptor"]["from"] == "GET_DESCRIPTOR", device
+endpoints = {e["bEndpointAddress"]: e for e in device["endpoints"]}
+assert endpoints[2]["bytes"] == 6 and endpoints[2]["type"] == "bulk", endpoints
+assert sum(e["transfers"] for e in endpoints.values()) == device["transfers"], device
+assert set(device["missing"].values()) == {0}, device
+PYTHON
+
+# What cannot be written is an error.
+"$tool" inspect "$capture" >/dev/full 2>error && fail "/dev/full"
+[ "$(cat error)" = "$name: standard output cannot be written" ] || fail "/dev/full: $(cat error)"
+
+[ $failures -eq 0 ] && echo "passed"
+exit $((failures > 0))

@@ -1,0 +1,847 @@
+/* Replays of captures that are made here, record by record. */
+#include "emulator/replay/replay.h"
+
+#include <jansson.h>
+#include <string.h>
+
+#include "emulator/replay/check.h"
+#include "tests/unit/emulator/capture/capture_fixture.h"
+#include "tests/unit/emulator/session_fixture.h"
+
+enum { ADDRESS = 5, INTERRUPT = 1, BULK = 3 };
+
+#define BULK_IN 0x81
+#define BULK_OUT 0x02
+#define NOTIFICATIONS 0x83
+
+static const uint8_t set_line_coding[8] = {0x21, 0x20, 0, 0, 0, 0, 7, 0};
+static const uint8_t get_line_coding[8] = {0xa1, 0x21, 0, 0, 0, 0, 7, 0};
+static const uint8_t dtr_on[8] = {0x21, 0x22, 1, 0, 0, 0, 0, 0};
+static const uint8_t dtr_off[8] = {0x21, 0x22, 0, 0, 0, 0, 0, 0};
+static const uint8_t clear_in[8] = {2, 1, 0, 0, BULK_IN, 0, 0, 0};
+#define GET_LINE_CODING "a121 0000 0000 0700"
+#define SET_LINE_CODING "2120 0000 0000 0700"
+#define DTR_ON "2122 0100 0000 0000"
+#define DTR_OFF "2122 0000 0000 0000"
+#define CLEAR_IN "0201 0000 8100 0000"
+
+/* ---- Recordings ---- */
+
+static struct capture_file file;
+
+static void put_event(char event, uint64_t id, uint8_t endpoint, const void *data, uint32_t size,
+                      uint32_t length, int32_t status)
+{
+    put_usbmon(&file, &(struct usbmon){
+                          .id = id,
+                          .event = event,
+                          .type = endpoint == NOTIFICATIONS ? INTERRUPT : BULK,
+                          .endpoint = endpoint,
+                          .address = ADDRESS,
+                          .data = data,
+                          .size = size,
+                          .length = length,
+                          .status = status,
+                      });
+}
+
+static void put_out(const char *text)
+{
+    uint64_t id = 0x1000 + file.records;
+    uint32_t size = (uint32_t)strlen(text);
+    put_event('S', id, BULK_OUT, text, size, size, 0);
+    put_event('C', id, BULK_OUT, NULL, 0, size, 0);
+}
+
+/* An IN transfer of `length` that ends with these bytes; it was submitted just before. */
+static void put_in_bytes(uint8_t endpoint, const void *data, uint32_t size, uint32_t length,
+                         int32_t status)
+{
+    uint64_t id = 0x1000 + file.records;
+    put_event('S', id, endpoint, NULL, 0, length, 0);
+    put_event('C', id, endpoint, size > 0 ? data : NULL, size, size, status);
+}
+
+static void put_in(const char *text)
+{
+    put_in_bytes(BULK_IN, text, (uint32_t)strlen(text), 512, 0);
+}
+
+static void begin_as(const uint8_t *device, const uint8_t *configuration, uint32_t size)
+{
+    file = (struct capture_file){0};
+    pcap_begin(&file, "replay.pcap", LINK_USBMON_MMAPPED);
+    put_usbmon_control(&file, ADDRESS, get_device_descriptor, device, 18, 0);
+    put_usbmon_control(&file, ADDRESS, get_configuration_descriptor, configuration, size, 0);
+    put_usbmon_control(&file, ADDRESS, set_configuration, NULL, 0, 0);
+}
+
+static void begin(void)
+{
+    begin_as(acm_device, acm_configuration, sizeof acm_configuration);
+}
+
+/* ---- The replay, and a client that has configured it ---- */
+
+static struct fixture fixture;
+static struct client client;
+static struct usbip_replay *replay;
+static struct usbip_replay_options options;
+
+static void start_bus(void)
+{
+    char error_text[USBIP_CAPTURE_ERROR_SIZE];
+    struct usbip_device *device;
+    write_file(file.name, file.bytes.data, file.bytes.size);
+    usbip_buffer_free(&file.bytes);
+    fixture_init(&fixture);
+    options.path = file_path(file.name);
+    replay = usbip_replay_new(&options, &fixture.scheduler, &fixture.bus.log, &device, error_text);
+    if (!replay)
+        fprintf(stderr, "%s\n", error_text);
+    REQUIRE(replay != NULL);
+    REQUIRE(usbip_bus_add(&fixture.bus, device) == 0);
+}
+
+static void start(void)
+{
+    start_bus();
+    client_open(&fixture, &client);
+    client_import(&client);
+    client_configure(&client);
+}
+
+static void stop(void)
+{
+    if (client.session)
+        client_close(&client);
+    fixture_free(&fixture);
+    usbip_replay_free(replay);
+    options = (struct usbip_replay_options){0};
+}
+
+static uint64_t divergences(void)
+{
+    return usbip_replay_divergences(replay);
+}
+
+/* Ends the session too, so that what never came counts. */
+static bool ends_well(void)
+{
+    client_close(&client);
+    client.session = NULL;
+    if (divergences() > 0)
+        fprintf(stderr, "%s\n", fixture.log);
+    return divergences() == 0;
+}
+
+static bool sends(uint32_t seqnum, const char *text)
+{
+    uint32_t size = (uint32_t)strlen(text);
+    submit_out_bytes(&client, seqnum, BULK_OUT, (const uint8_t *)text, size);
+    return got_out(&client, seqnum, 0, size);
+}
+
+static bool gets(uint32_t seqnum, const char *text)
+{
+    return got_in_bytes(&client, seqnum, 0, text, strlen(text));
+}
+
+/* ---- Order ---- */
+
+static void test_gated(void)
+{
+    begin();
+    put_in("hello");
+    put_out("ping");
+    put_in("pong");
+    start();
+    submit_in(&client, 1, BULK_IN, 512, NULL);
+    CU_ASSERT(gets(1, "hello"));
+    submit_in(&client, 2, BULK_IN, 512, NULL);
+    CU_ASSERT(got_nothing(&client));
+    submit_out_bytes(&client, 3, BULK_OUT, (const uint8_t *)"pi", 2);
+    CU_ASSERT(got_out(&client, 3, 0, 2));
+    CU_ASSERT(got_nothing(&client));
+    submit_out_bytes(&client, 4, BULK_OUT, (const uint8_t *)"ng", 2);
+    CU_ASSERT(gets(2, "pong"));
+    CU_ASSERT(got_out(&client, 4, 0, 2));
+    CU_ASSERT(ends_well());
+    stop();
+}
+
+/* An answer that came between submission and completion of what it answers. */
+static void test_answer_before_completion(void)
+{
+    begin();
+    put_event('S', 1, BULK_IN, NULL, 0, 512, 0);
+    put_event('S', 2, BULK_OUT, "ping", 4, 4, 0);
+    put_event('C', 1, BULK_IN, "pong", 4, 4, 0);
+    put_event('C', 2, BULK_OUT, NULL, 0, 4, 0);
+    start();
+    submit_in(&client, 1, BULK_IN, 512, NULL);
+    CU_ASSERT(got_nothing(&client));
+    submit_out_bytes(&client, 2, BULK_OUT, (const uint8_t *)"ping", 4);
+    CU_ASSERT(gets(1, "pong"));
+    CU_ASSERT(got_out(&client, 2, 0, 4));
+    CU_ASSERT(ends_well());
+    stop();
+}
+
+static void test_gated_by_request(void)
+{
+    begin();
+    put_usbmon_control(&file, ADDRESS, dtr_on, NULL, 0, 0);
+    put_in("ready");
+    start();
+    submit_in(&client, 1, BULK_IN, 512, NULL);
+    CU_ASSERT(got_nothing(&client));
+    submit_out(&client, 2, 0, "", DTR_ON);
+    CU_ASSERT(got_out(&client, 2, 0, 0));
+    CU_ASSERT(gets(1, "ready"));
+    CU_ASSERT(ends_well());
+    stop();
+}
+
+static void test_free(void)
+{
+    begin();
+    put_out("ping");
+    put_in("pong");
+    options.mode = USBIP_REPLAY_FREE;
+    start();
+    submit_in(&client, 1, BULK_IN, 512, NULL);
+    CU_ASSERT(gets(1, "pong"));
+    CU_ASSERT(sends(2, "ping"));
+    CU_ASSERT(ends_well());
+    stop();
+}
+
+static void put_two_endpoints(void)
+{
+    static const uint8_t state[10] = {0xa1, 0x20, 0, 0, 0, 0, 2, 0, 3, 0};
+    begin();
+    put_in_bytes(NOTIFICATIONS, state, sizeof state, 16, 0);
+    put_in("data");
+    put_out("x");
+}
+
+static void test_strict(void)
+{
+    put_two_endpoints();
+    options.mode = USBIP_REPLAY_STRICT;
+    start();
+    submit_in(&client, 1, BULK_IN, 512, NULL);
+    CU_ASSERT(got_nothing(&client));
+    submit_in(&client, 2, NOTIFICATIONS, 16, NULL);
+    CU_ASSERT(got_in(&client, 2, 0, "a120 0000 0000 0200 0300"));
+    CU_ASSERT(gets(1, "data"));
+    CU_ASSERT(sends(3, "x"));
+    CU_ASSERT(ends_well());
+    stop();
+
+    put_two_endpoints();
+    options.mode = USBIP_REPLAY_STRICT;
+    start();
+    CU_ASSERT(sends(3, "x"));
+    CU_ASSERT_EQUAL(divergences(), 1);
+    stop();
+
+    /* Gated, one endpoint does not wait for another. */
+    put_two_endpoints();
+    start();
+    submit_in(&client, 1, BULK_IN, 512, NULL);
+    CU_ASSERT(gets(1, "data"));
+    CU_ASSERT(sends(3, "x"));
+    CU_ASSERT(ends_well());
+    stop();
+}
+
+/* Records are 1 ms apart: "ping" is submitted at n, "pong" completed at n + 3. */
+static void test_timed(void)
+{
+    begin();
+    put_out("ping");
+    put_in("pong");
+    options.mode = USBIP_REPLAY_TIMED;
+    options.speed = 0.5;
+    start();
+    usbip_scheduler_advance(&fixture.scheduler, 1000000);
+    submit_in(&client, 1, BULK_IN, 512, NULL);
+    CU_ASSERT(sends(2, "ping"));
+    usbip_scheduler_advance(&fixture.scheduler, 1005999);
+    CU_ASSERT(got_nothing(&client));
+    usbip_scheduler_advance(&fixture.scheduler, 1006000);
+    CU_ASSERT(gets(1, "pong"));
+    CU_ASSERT(ends_well());
+    stop();
+}
+
+/* ---- Lengths ---- */
+
+static void test_cuts_of_out(void)
+{
+    begin();
+    put_out("a");
+    put_out("bc");
+    put_out("def");
+    put_in("ok");
+    start();
+    submit_in(&client, 1, BULK_IN, 512, NULL);
+    submit_out_bytes(&client, 2, BULK_OUT, (const uint8_t *)"abcd", 4);
+    CU_ASSERT(got_out(&client, 2, 0, 4));
+    submit_out_bytes(&client, 3, BULK_OUT, (const uint8_t *)"ef", 2);
+    CU_ASSERT(gets(1, "ok"));
+    CU_ASSERT(got_out(&client, 3, 0, 2));
+    CU_ASSERT(ends_well());
+    stop();
+}
+
+static void test_cuts_of_in(void)
+{
+    char text[201];
+    memset(text, 'x', 200);
+    text[200] = '\0';
+    begin();
+    put_in(text);
+    put_in("tail");
+    start();
+    submit_in(&client, 1, BULK_IN, 64, NULL);
+    CU_ASSERT(got_in_bytes(&client, 1, 0, text, 64));
+    submit_in(&client, 2, BULK_IN, 128, NULL);
+    CU_ASSERT(got_in_bytes(&client, 2, 0, text, 128));
+    submit_in(&client, 3, BULK_IN, 512, NULL);
+    CU_ASSERT(got_in_bytes(&client, 3, 0, text, 8));
+    submit_in(&client, 4, BULK_IN, 512, NULL);
+    CU_ASSERT(gets(4, "tail"));
+    CU_ASSERT(ends_well());
+    stop();
+}
+
+/* The host asked for 64 bytes at a time, and an empty transfer ended 128 of them. */
+static void put_full_transfers(void)
+{
+    static const char bytes[64] = "0123456789";
+    begin();
+    put_in_bytes(BULK_IN, bytes, 64, 64, 0);
+    put_in_bytes(BULK_IN, bytes, 64, 64, 0);
+    put_in_bytes(BULK_IN, NULL, 0, 64, 0);
+    put_in_bytes(BULK_IN, "end", 3, 64, 0);
+}
+
+static void test_full_transfers(void)
+{
+    char bytes[128] = "0123456789";
+    memcpy(bytes + 64, bytes, 64);
+    put_full_transfers();
+    start();
+    submit_in(&client, 1, BULK_IN, 512, NULL);
+    CU_ASSERT(got_in_bytes(&client, 1, 0, bytes, 128));
+    submit_in(&client, 2, BULK_IN, 512, NULL);
+    CU_ASSERT(gets(2, "end"));
+    CU_ASSERT(ends_well());
+    stop();
+
+    put_full_transfers();
+    start();
+    submit_in(&client, 1, BULK_IN, 128, NULL);
+    CU_ASSERT(got_in_bytes(&client, 1, 0, bytes, 128));
+    submit_in(&client, 2, BULK_IN, 128, NULL);
+    CU_ASSERT(gets(2, ""));
+    submit_in(&client, 3, BULK_IN, 128, NULL);
+    CU_ASSERT(gets(3, "end"));
+    CU_ASSERT(ends_well());
+    stop();
+}
+
+/* ---- Requests ---- */
+
+static void test_reads(void)
+{
+    static const uint8_t first[7] = {1, 0, 0, 0, 0, 0, 8}, second[7] = {2, 0, 0, 0, 0, 0, 8};
+    begin();
+    put_usbmon_control(&file, ADDRESS, get_line_coding, first, 7, 0);
+    put_usbmon_control(&file, ADDRESS, get_line_coding, second, 7, 0);
+    start();
+    CU_ASSERT(control_in(&client, GET_LINE_CODING, 0, "01000000000008"));
+    CU_ASSERT(control_in(&client, "a121 0000 0000 0200", 0, "0200"));
+    CU_ASSERT(control_in(&client, GET_LINE_CODING, 0, "02000000000008"));
+    CU_ASSERT_EQUAL(divergences(), 0);
+    CU_ASSERT(control_in(&client, "a121 0000 0100 0700", -USBIP_EPIPE, ""));
+    CU_ASSERT_EQUAL(divergences(), 1);
+    /* Standard requests are the core's, recorded or not. */
+    CU_ASSERT(control_in(&client, "8008 0000 0000 0100", 0, "01"));
+    CU_ASSERT(control_in(&client, "8006 000f 0000 0500", -USBIP_EPIPE, ""));
+    CU_ASSERT_EQUAL(divergences(), 1);
+    stop();
+}
+
+static void put_requests(void)
+{
+    static const uint8_t coding[7] = {0, 0xc2, 1, 0, 0, 0, 8};
+    begin();
+    put_usbmon_control(&file, ADDRESS, set_line_coding, coding, 7, 0);
+    put_usbmon_control(&file, ADDRESS, dtr_on, NULL, 0, 0);
+    put_usbmon_control(&file, ADDRESS, dtr_off, NULL, 0, -USBIP_EPIPE);
+}
+
+static void test_writes(void)
+{
+    put_requests();
+    start();
+    CU_ASSERT(control_out(&client, SET_LINE_CODING, "00c20100000008", 0));
+    CU_ASSERT(control_out(&client, DTR_ON, "", 0));
+    CU_ASSERT(control_out(&client, DTR_OFF, "", -USBIP_EPIPE));
+    CU_ASSERT(ends_well());
+    stop();
+}
+
+/* Sends another line coding than recorded, leaves one request out, and sends one too many. */
+static void send_other_requests(void)
+{
+    CU_ASSERT(control_out(&client, SET_LINE_CODING, "80250000000008", 0));
+    CU_ASSERT(control_out(&client, DTR_OFF, "", -USBIP_EPIPE));
+    CU_ASSERT(control_out(&client, DTR_ON, "", 0));
+    CU_ASSERT(control_out(&client, "2123 0000 0000 0000", "", -USBIP_EPIPE));
+}
+
+static void test_other_requests(void)
+{
+    put_requests();
+    start();
+    send_other_requests();
+    CU_ASSERT_EQUAL(divergences(), 4);
+    struct usbip_replay_counters counters = usbip_replay_counters(replay, 0);
+    CU_ASSERT_EQUAL(counters.matched, 1);
+    CU_ASSERT_EQUAL(counters.skipped, 1);
+    CU_ASSERT_EQUAL(counters.unexpected, 3);
+    CU_ASSERT(strstr(fixture.log, "request 2120000000000700 80250000000008: record 7 has "
+                                  "2120000000000700 00c20100000008 here") != NULL);
+    stop();
+
+    put_requests();
+    options.match = USBIP_REPLAY_SETUP;
+    start();
+    send_other_requests();
+    CU_ASSERT_EQUAL(divergences(), 3);
+    stop();
+}
+
+static void test_any_requests(void)
+{
+    put_requests();
+    put_out("ping");
+    put_in("pong");
+    options.match = USBIP_REPLAY_ANY;
+    start();
+    CU_ASSERT(control_out(&client, "2122 0000 0000 0000", "", 0));
+    CU_ASSERT(control_out(&client, SET_LINE_CODING, "80250000000008", 0));
+    CU_ASSERT(control_out(&client, "2122 0300 0000 0000", "", -USBIP_EPIPE));
+    submit_in(&client, 1, BULK_IN, 512, NULL);
+    submit_out_bytes(&client, 2, BULK_OUT, (const uint8_t *)"PING", 4);
+    CU_ASSERT(gets(1, "pong"));
+    CU_ASSERT(got_out(&client, 2, 0, 4));
+    CU_ASSERT(ends_well());
+    stop();
+}
+
+/* ---- What is not replayed ---- */
+
+static void test_unlinked(void)
+{
+    begin();
+    put_in_bytes(BULK_IN, "lost", 4, 512, -USBIP_ENOENT);
+    put_event('S', 1, BULK_OUT, "killed", 6, 6, 0);
+    put_event('C', 1, BULK_OUT, NULL, 0, 0, -USBIP_ECONNRESET);
+    put_out("ping");
+    put_in("pong");
+    start();
+    submit_in(&client, 1, BULK_IN, 512, NULL);
+    CU_ASSERT(got_nothing(&client));
+    submit_out_bytes(&client, 2, BULK_OUT, (const uint8_t *)"ping", 4);
+    CU_ASSERT(gets(1, "pong"));
+    CU_ASSERT(got_out(&client, 2, 0, 4));
+    CU_ASSERT(ends_well());
+    stop();
+}
+
+/* A transfer under way when the recording began has data at once, one at its end pends. */
+static void test_ends(void)
+{
+    begin();
+    put_event('C', 77, BULK_IN, "early", 5, 5, 0);
+    put_event('S', 78, BULK_IN, NULL, 0, 512, 0);
+    start();
+    submit_in(&client, 1, BULK_IN, 512, NULL);
+    CU_ASSERT(gets(1, "early"));
+    submit_in(&client, 2, BULK_IN, 512, NULL);
+    CU_ASSERT(got_nothing(&client));
+    CU_ASSERT(ends_well());
+    stop();
+}
+
+static void test_stall(void)
+{
+    begin();
+    put_in("one");
+    put_in_bytes(BULK_IN, NULL, 0, 512, -USBIP_EPIPE);
+    put_in_bytes(BULK_IN, NULL, 0, 512, -USBIP_EPIPE); /* of the same halt */
+    put_usbmon_control(&file, ADDRESS, clear_in, NULL, 0, 0);
+    put_in("two");
+    start();
+    submit_in(&client, 1, BULK_IN, 512, NULL);
+    CU_ASSERT(gets(1, "one"));
+    submit_in(&client, 2, BULK_IN, 512, NULL);
+    CU_ASSERT(got_in(&client, 2, -USBIP_EPIPE, ""));
+    submit_in(&client, 3, BULK_IN, 512, NULL);
+    CU_ASSERT(got_in(&client, 3, -USBIP_EPIPE, ""));
+    CU_ASSERT(control_out(&client, CLEAR_IN, "", 0));
+    submit_in(&client, 4, BULK_IN, 512, NULL);
+    CU_ASSERT(gets(4, "two"));
+    CU_ASSERT(ends_well());
+    stop();
+}
+
+static void test_stalled_out(void)
+{
+    begin();
+    put_event('S', 1, BULK_OUT, "bad", 3, 3, 0);
+    put_event('C', 1, BULK_OUT, NULL, 0, 0, -USBIP_EPIPE);
+    start();
+    submit_out_bytes(&client, 1, BULK_OUT, (const uint8_t *)"bad", 3);
+    CU_ASSERT(got_out(&client, 1, -USBIP_EPIPE, 0));
+    submit_out_bytes(&client, 2, BULK_OUT, (const uint8_t *)"x", 1);
+    CU_ASSERT(got_out(&client, 2, -USBIP_EPIPE, 0));
+    CU_ASSERT(ends_well());
+    stop();
+}
+
+/* ---- FTDI ---- */
+
+static const uint8_t ftdi_device[18] = {18, 1,    0,    2, 0, 0, 0, 64, 0x03,
+                                        4,  0x01, 0x60, 0, 6, 0, 0, 0,  1};
+static const uint8_t ftdi_configuration[32] = {9,  2, 32, 0,    1,    1,    0, 0x80, 45, 9,    4,
+                                               0,  0, 2,  0xff, 0xff, 0xff, 0, 7,    5,  0x81, 2,
+                                               64, 0, 0,  7,    5,    0x02, 2, 64,   0,  0};
+static const uint8_t set_latency[8] = {0x40, 9, 2, 0, 0, 0, 0, 0};
+
+/* Idle packets, 70 bytes of data in two packets, idle, CTS falls, idle, three bytes. */
+static void put_ftdi(void)
+{
+    uint8_t packets[74];
+    memset(packets, 'd', sizeof packets);
+    memcpy(packets, "\x31\x60", 2);
+    memcpy(packets + 64, "\x31\x60", 2);
+    begin_as(ftdi_device, ftdi_configuration, sizeof ftdi_configuration);
+    put_usbmon_control(&file, ADDRESS, set_latency, NULL, 0, 0);
+    for (int i = 0; i < 10; i++)
+        put_in_bytes(BULK_IN, "\x31\x60", 2, 512, 0);
+    put_in_bytes(BULK_IN, packets, sizeof packets, 512, 0);
+    put_in_bytes(BULK_IN, "\x31\x60", 2, 512, 0);
+    put_in_bytes(BULK_IN, "\x21\x60", 2, 512, 0);
+    put_in_bytes(BULK_IN, "\x21\x60", 2, 512, 0);
+    put_in_bytes(BULK_IN, "\x21\x60xyz", 5, 512, 0);
+}
+
+static void test_ftdi(void)
+{
+    uint8_t packets[74];
+    memset(packets, 'd', sizeof packets);
+    memcpy(packets, "\x31\x60", 2);
+    memcpy(packets + 64, "\x31\x60", 2);
+    put_ftdi();
+    start();
+    submit_out(&client, 1, 0, "", "4009 0200 0000 0000");
+    CU_ASSERT(got_out(&client, 1, 0, 0));
+    submit_in(&client, 2, BULK_IN, 512, NULL);
+    CU_ASSERT(got_in_bytes(&client, 2, 0, packets, 74));
+    submit_in(&client, 3, BULK_IN, 512, NULL);
+    CU_ASSERT(got_in(&client, 3, 0, "2160"));
+    submit_in(&client, 4, BULK_IN, 512, NULL);
+    CU_ASSERT(got_in(&client, 4, 0, "2160 78797a"));
+    /* Idle packets, by the latency timer that the host has set. */
+    submit_in(&client, 5, BULK_IN, 512, NULL);
+    CU_ASSERT(got_nothing(&client));
+    usbip_scheduler_advance(&fixture.scheduler, 1999);
+    CU_ASSERT(got_nothing(&client));
+    usbip_scheduler_advance(&fixture.scheduler, 2000);
+    CU_ASSERT(got_in(&client, 5, 0, "2160"));
+    CU_ASSERT(ends_well());
+    stop();
+}
+
+/* Transfers of one packet, and of less: each has its status. */
+static void test_ftdi_cuts(void)
+{
+    put_ftdi();
+    options.mode = USBIP_REPLAY_FREE;
+    start();
+    submit_out(&client, 1, 0, "", "4009 0200 0000 0000");
+    CU_ASSERT(got_out(&client, 1, 0, 0));
+    submit_in(&client, 2, BULK_IN, 64, NULL);
+    uint8_t packet[64];
+    memset(packet, 'd', sizeof packet);
+    memcpy(packet, "\x31\x60", 2);
+    CU_ASSERT(got_in_bytes(&client, 2, 0, packet, 64));
+    submit_in(&client, 3, BULK_IN, 6, NULL);
+    CU_ASSERT(got_in(&client, 3, 0, "3160 64646464"));
+    submit_in(&client, 4, BULK_IN, 64, NULL);
+    CU_ASSERT(got_in(&client, 4, 0, "3160 64646464"));
+    CU_ASSERT(ends_well());
+    stop();
+}
+
+/* ---- The end ---- */
+
+static void test_at_end(void)
+{
+    begin();
+    put_in("once");
+    options.end = USBIP_REPLAY_STALL;
+    start();
+    submit_in(&client, 1, BULK_IN, 512, NULL);
+    CU_ASSERT(gets(1, "once"));
+    submit_in(&client, 2, BULK_IN, 512, NULL);
+    CU_ASSERT(got_in(&client, 2, -USBIP_EPIPE, ""));
+    stop();
+
+    begin();
+    put_in("once");
+    options.end = USBIP_REPLAY_DISCONNECT;
+    start();
+    submit_in(&client, 1, BULK_IN, 512, NULL);
+    CU_ASSERT(gets(1, "once"));
+    CU_ASSERT_FALSE(client_is_over(&client));
+    usbip_scheduler_advance(&fixture.scheduler, 0);
+    CU_ASSERT(client_is_over(&client));
+    stop();
+}
+
+static void test_loop(void)
+{
+    begin();
+    put_usbmon_control(&file, ADDRESS, dtr_on, NULL, 0, 0);
+    put_out("ping");
+    put_in("pong");
+    options.end = USBIP_REPLAY_LOOP;
+    start();
+    CU_ASSERT(control_out(&client, DTR_ON, "", 0));
+    for (uint32_t i = 1; i <= 6; i += 2) {
+        submit_in(&client, i, BULK_IN, 512, NULL);
+        CU_ASSERT(got_nothing(&client));
+        submit_out_bytes(&client, i + 1, BULK_OUT, (const uint8_t *)"ping", 4);
+        CU_ASSERT(gets(i, "pong"));
+        CU_ASSERT(got_out(&client, i + 1, 0, 4));
+    }
+    CU_ASSERT(ends_well());
+    stop();
+}
+
+/* The next client finds the recording at its beginning. */
+static void test_again(void)
+{
+    begin();
+    put_out("ping");
+    put_in("pong");
+    start();
+    for (int i = 0; i < 2; i++) {
+        submit_in(&client, 1, BULK_IN, 512, NULL);
+        submit_out_bytes(&client, 2, BULK_OUT, (const uint8_t *)"ping", 4);
+        CU_ASSERT(gets(1, "pong"));
+        CU_ASSERT(got_out(&client, 2, 0, 4));
+        CU_ASSERT(ends_well());
+        client_open(&fixture, &client);
+        client_import(&client);
+        client_configure(&client);
+    }
+    stop();
+}
+
+/* ---- Divergence ---- */
+
+static json_t *report(void)
+{
+    FILE *stream = tmpfile();
+    REQUIRE(stream != NULL);
+    REQUIRE(usbip_replay_write_report(&replay, 1, stream));
+    rewind(stream);
+    json_t *json = json_loadf(stream, 0, NULL);
+    fclose(stream);
+    REQUIRE(json != NULL);
+    return json;
+}
+
+static bool is_text(const json_t *object, const char *key, const char *text)
+{
+    const char *value = json_string_value(json_object_get(object, key));
+    if (!value || strcmp(value, text) != 0)
+        fprintf(stderr, "%s: %s\n", key, value ? value : "(none)");
+    return value && strcmp(value, text) == 0;
+}
+
+static void test_divergence(void)
+{
+    begin();
+    for (int i = 0; i < 3; i++) {
+        put_out("ping");
+        put_in("pong");
+    }
+    put_out("last");
+    start();
+    for (uint32_t i = 0; i < 3; i++) {
+        submit_in(&client, 1, BULK_IN, 512, NULL);
+        submit_out_bytes(&client, 2, BULK_OUT, (const uint8_t *)"ping", 4);
+        CU_ASSERT(gets(1, "pong"));
+        CU_ASSERT(got_out(&client, 2, 0, 4));
+    }
+    CU_ASSERT(sends(3, "lost"));
+    CU_ASSERT(sends(4, "more"));
+    CU_ASSERT_EQUAL(divergences(), 2);
+    CU_ASSERT(strstr(fixture.log, "1-1: divergence: endpoint 0x02: the host sent 6f7374, record 19 "
+                                  "has 617374 there (byte 1 of this piece)") != NULL);
+    CU_ASSERT(strstr(fixture.log, "the host sent 4 bytes (6d6f7265) more than recorded") != NULL);
+    json_t *all = report();
+    const json_t *device = json_array_get(json_object_get(all, "devices"), 0);
+    const json_t *first = json_object_get(device, "first");
+    CU_ASSERT_EQUAL(json_integer_value(json_object_get(device, "divergences")), 2);
+    CU_ASSERT(is_text(first, "kind", "data"));
+    const json_t *expected = json_object_get(first, "expected");
+    CU_ASSERT_EQUAL(json_integer_value(json_object_get(expected, "record")), 19);
+    CU_ASSERT(is_text(expected, "data", "6c617374"));
+    CU_ASSERT(is_text(json_object_get(first, "got"), "data", "6c6f7374"));
+    const json_t *before = json_object_get(first, "before");
+    CU_ASSERT_EQUAL(json_array_size(before), 5);
+    CU_ASSERT_EQUAL(json_integer_value(json_object_get(json_array_get(before, 4), "record")), 17);
+    CU_ASSERT(is_text(json_array_get(before, 4), "data", "706f6e67"));
+    json_decref(all);
+    stop();
+}
+
+static void test_missing(void)
+{
+    begin();
+    put_out("ping");
+    put_out("never");
+    put_out("never");
+    start();
+    CU_ASSERT(sends(1, "pingne"));
+    client_close(&client);
+    client.session = NULL;
+    CU_ASSERT_EQUAL(divergences(), 1);
+    CU_ASSERT(strstr(fixture.log, "endpoint 0x02: the host never sent 766572 of record 9") != NULL);
+    struct usbip_replay_counters counters = usbip_replay_counters(replay, BULK_OUT);
+    CU_ASSERT_EQUAL(counters.matched, 1);
+    CU_ASSERT_EQUAL(counters.missing, 2);
+    stop();
+}
+
+struct hook_calls {
+    char kinds[128];
+};
+
+/* Takes capital letters for small ones and answers what the recording lacks. */
+static bool forgive(void *context, const struct usbip_divergence *divergence,
+                    struct usbip_replay_bytes *answer)
+{
+    struct hook_calls *calls = context;
+    strcat(strcat(calls->kinds, usbip_divergence_name(divergence->kind)), " ");
+    if (divergence->kind == USBIP_DIVERGENCE_NO_ANSWER) {
+        *answer = (struct usbip_replay_bytes){(const uint8_t *)"\x07\x08", 2};
+        return true;
+    }
+    return divergence->got_size == 4 &&
+           strncasecmp((const char *)divergence->expected, (const char *)divergence->got, 4) == 0;
+}
+
+static void edit(void *context, uint8_t endpoint, uint32_t record, struct usbip_replay_bytes *bytes)
+{
+    (void)context;
+    CU_ASSERT_EQUAL(endpoint, BULK_IN);
+    CU_ASSERT_EQUAL(record, 10);
+    *bytes = (struct usbip_replay_bytes){(const uint8_t *)"edited", 6};
+}
+
+static void test_hooks(void)
+{
+    struct hook_calls calls = {""};
+    begin();
+    put_out("ping");
+    put_in("pong");
+    options.hooks = (struct usbip_replay_hooks){forgive, edit, &calls};
+    start();
+    submit_in(&client, 1, BULK_IN, 4, NULL);
+    submit_out_bytes(&client, 2, BULK_OUT, (const uint8_t *)"PING", 4);
+    CU_ASSERT(got_in(&client, 1, -USBIP_EOVERFLOW, ""));
+    CU_ASSERT(got_out(&client, 2, 0, 4));
+    CU_ASSERT(control_in(&client, "c001 0000 0000 0200", 0, "0708"));
+    CU_ASSERT_EQUAL(divergences(), 0);
+    CU_ASSERT(sends(3, "x"));
+    CU_ASSERT_EQUAL(divergences(), 1);
+    CU_ASSERT_STRING_EQUAL(calls.kinds, "data no_answer more_data ");
+    stop();
+}
+
+/* The client that is made of the recording, and one that cannot be. */
+static void test_check(void)
+{
+    struct usbip_replay_check check;
+    char error_text[USBIP_CAPTURE_ERROR_SIZE];
+    const struct usbip_log log = {0};
+    put_ftdi();
+    put_out("ping");
+    write_file(file.name, file.bytes.data, file.bytes.size);
+    options.path = file_path(file.name);
+    REQUIRE(usbip_replay_check(&options, &log, &check, error_text) == 0);
+    CU_ASSERT_EQUAL(check.divergences, 0);
+    CU_ASSERT_EQUAL(check.wrong_endpoints, 0);
+    CU_ASSERT_EQUAL(check.bytes_in, 73);
+    CU_ASSERT_EQUAL(check.bytes_out, 4);
+    options.hooks.edit = edit; /* a device that says something else */
+    file.bytes.size = 0;
+    usbip_buffer_free(&file.bytes);
+    begin();
+    put_out("ping");
+    put_in("pong");
+    write_file(file.name, file.bytes.data, file.bytes.size);
+    options.path = file_path(file.name);
+    REQUIRE(usbip_replay_check(&options, &log, &check, error_text) == 0);
+    CU_ASSERT_EQUAL(check.wrong_endpoints, 1);
+    usbip_buffer_free(&file.bytes);
+    options = (struct usbip_replay_options){.path = "/nowhere"};
+    CU_ASSERT(usbip_replay_check(&options, &log, &check, error_text) < 0);
+    options = (struct usbip_replay_options){0};
+}
+
+int main(void)
+{
+    CU_TestInfo tests[] = {
+        {"IN data wait for the OUT data before them", test_gated},
+        {"an answer before the completion of what it answers", test_answer_before_completion},
+        {"IN data wait for requests", test_gated_by_request},
+        {"free: IN data at once", test_free},
+        {"strict: the recorded order", test_strict},
+        {"timed: the recorded pauses", test_timed},
+        {"OUT data cut otherwise", test_cuts_of_out},
+        {"IN data cut otherwise", test_cuts_of_in},
+        {"full transfers and the empty one behind", test_full_transfers},
+        {"answers to reads, the last one sticks", test_reads},
+        {"requests in order", test_writes},
+        {"other requests", test_other_requests},
+        {"match any", test_any_requests},
+        {"unlinked transfers", test_unlinked},
+        {"transfers with one end only", test_ends},
+        {"a stall until CLEAR_FEATURE", test_stall},
+        {"a stalled OUT endpoint", test_stalled_out},
+        {"FTDI: status, idle packets", test_ftdi},
+        {"FTDI: cut otherwise", test_ftdi_cuts},
+        {"at the end: stall, disconnect", test_at_end},
+        {"at the end: loop", test_loop},
+        {"from the beginning for each client", test_again},
+        {"divergence: text, JSON, the five before", test_divergence},
+        {"OUT data that never came", test_missing},
+        {"hooks", test_hooks},
+        {"check", test_check},
+        CU_TEST_INFO_NULL,
+    };
+    return run_tests("replay", tests);
+}
