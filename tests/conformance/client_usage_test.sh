@@ -29,7 +29,11 @@ expect 2 "is not a number of jobs" --jobs 0 -- true
 expect 2 "needs a port for each case" --jobs 2 --listen 127.0.0.1:1 -- true
 expect 2 "needs a COMMAND" --jobs 2
 expect 2 "missing.txt: No such file" --expect missing -- true
+echo "S001 ok" >"${TEST_TMPDIR:-/tmp}/foreign.txt"
+expect 2 "S001 has a line in the table, and is no case" --expect "${TEST_TMPDIR:-/tmp}/foreign.txt" -- true
 expect 1 "the client does not ask for the device" C001 -- false
+# What it says must not reach the terminal as it is.
+expect 1 "the client says: ??[31mred" C001 -- sh -c 'printf "\\377\\033[31mred\\n" >&2'
 expect 2 "/missing/program is no program" C001 -- /missing/program
 expect 2 "missing-program is no program" C001 -- missing-program
 expect 2 "cannot listen on 192.0.2.1 port 0" --listen 192.0.2.1:0 C001 -- true

@@ -100,7 +100,7 @@ static void run_case(struct run *run, size_t place)
         fprintf(stderr, "\r\033[K%zu of %zu %s %s", place + 1, run->count, at->id, at->name);
     double start = now_s();
     trial_run(&run->trial, target, skips ? &skipped : at);
-    result->verdict = run->trial.verdict;
+    result_take(result, &run->trial);
     result->expected = expect_find(run->table, at->id);
     result->seconds = now_s() - start;
     if (run->trial.gave_up)
@@ -108,8 +108,6 @@ static void run_case(struct run *run, size_t place)
     /* The same for a server that does not answer at all any more. */
     if (result->verdict == FAIL && result->seconds * 1000 >= target->import_timeout_ms)
         target->import_timeout_ms = target->timeout_ms;
-    memcpy(result->outcome, run->trial.outcome, sizeof result->outcome);
-    memcpy(result->reason, run->trial.reason, sizeof result->reason);
     result->as_expected =
         skips || expect_met(result->expected, result->outcome, result->verdict == FAIL);
     free(result->exchange);

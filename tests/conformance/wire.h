@@ -18,6 +18,7 @@ enum {
     WIRE_LOG_LINE_SIZE = 320,
     WIRE_MAX_PAYLOAD = 16 << 20, /* bytes in one reply; more is a stream that is out of step */
     WIRE_MAX_UNREAD = 64 << 20,  /* bytes from the server that no case has looked at */
+    WIRE_MAX_UNASKED = 10000,    /* replies that answer nothing */
 };
 
 /* What went over the connections of one case, decoded, for the report of a failure. */
@@ -27,7 +28,11 @@ struct wire_log {
     size_t count;                                      /* lines that were added in all */
 };
 
-/* One line, as printf. */
+/* Text from the other side must neither talk to the terminal nor break a line or an encoding: all
+ * but printable ASCII becomes '?'. */
+void wire_make_plain(char *text);
+
+/* One line, as printf, made plain. */
 void wire_log_add(struct wire_log *log, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
@@ -70,6 +75,8 @@ struct wire {
     size_t request_count, request_capacity, first_pending;
     struct wire_pdu **pdus; /* all that have come, in order */
     size_t pdu_count, pdu_capacity;
+    unsigned unasked;           /* replies that answer nothing */
+    long long unasked_until_ms; /* how long they are put up with; 0: all that came was asked for */
     int timeout_ms;
 };
 
@@ -101,7 +108,7 @@ bool wire_send_pieces(struct wire *wire, const void *bytes, size_t size, size_t 
 enum wire_event wire_read(struct wire *wire, void *bytes, size_t size);
 /* The same, but they are not taken. */
 bool wire_peek(struct wire *wire, void *bytes, size_t size);
-/* Waits for the end of the stream; *left is how many bytes came before it. */
+/* Waits for the end of the stream, however much comes; *left is how many bytes came before it. */
 enum wire_event wire_read_end(struct wire *wire, size_t *left);
 
 /* ---- URB phase ---- */

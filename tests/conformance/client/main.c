@@ -285,6 +285,9 @@ int client_main(int argc, char **argv)
     }
     if (options.expect && expect_load_named(&table, options.expect, why) < 0)
         return wrong_usage(options.expect, why);
+    const struct expectation *foreign = expect_find_foreign(&table, &client_cases);
+    if (foreign)
+        return wrong_usage(foreign->id, "has a line in the table, and is no case for a client");
     status = check_surroundings(&options);
     if (status >= 0)
         return status;
