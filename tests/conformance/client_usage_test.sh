@@ -45,6 +45,7 @@ expect 1 "does not end" --timeout-ms 200 C014 -- sh -c 'sleep 1000 | sleep 1000'
 # Two imports at a time: the second is refused with 8 bytes and the end, whatever a case does to the answer
 # (C009 cuts it to 319 bytes).
 second=${TEST_TMPDIR:-/tmp}/second_import.$$
+# shellcheck disable=SC2059,SC2317  # the format is the request; bash calls it
 second_import() {
     exec 3<>"/dev/tcp/${USBIP_ADDRESS%:*}/${USBIP_ADDRESS##*:}" 4<>"/dev/tcp/${USBIP_ADDRESS%:*}/${USBIP_ADDRESS##*:}"
     local request='\x01\x11\x80\x03\0\0\0\0001-1\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'

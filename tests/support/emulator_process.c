@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -80,6 +81,7 @@ static void run_emulator(const char *program, const char *listen, char *const *m
     arguments[count++] = strdup(listen);
     for (int i = 0; i < more_count; i++)
         arguments[count++] = more[i];
+    prctl(PR_SET_PDEATHSIG, SIGTERM); /* it does not outlive an interrupted run */
     dup2(output, STDOUT_FILENO);
     dup2(output, STDERR_FILENO);
     execv(program, arguments);
