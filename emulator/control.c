@@ -219,6 +219,10 @@ static int try_connect(const char *path)
 static bool make_way(const char *path, char error_text[USBIP_CONTROL_ERROR_SIZE])
 {
     struct stat status;
+    if (*path == '\0') {
+        snprintf(error_text, USBIP_CONTROL_ERROR_SIZE, "a control socket needs a path, not \"\"");
+        return false;
+    }
     if (strlen(path) >= sizeof((struct sockaddr_un *)0)->sun_path) {
         snprintf(error_text, USBIP_CONTROL_ERROR_SIZE,
                  "the path of a control socket has at most %zu bytes, not %zu: %.80s...",
@@ -243,6 +247,15 @@ static bool make_way(const char *path, char error_text[USBIP_CONTROL_ERROR_SIZE]
         snprintf(error_text, USBIP_CONTROL_ERROR_SIZE, "%s cannot be replaced: %s", path,
                  strerror(errno));
     return false;
+}
+
+static bool has_folder(const char *path)
+{
+    char folder[sizeof((struct sockaddr_un *)0)->sun_path];
+    const char *slash = strrchr(path, '/');
+    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash + 1 - path) : 1,
+             slash ? path : ".");
+    return access(folder, F_OK) == 0;
 }
 
 static void on_listener_closed(uv_handle_t *handle)
@@ -275,8 +288,10 @@ struct usbip_control *usbip_control_new(struct uv_loop_s *loop, const char *path
         status = uv_listen((uv_stream_t *)&control->listener, BACKLOG, on_connection);
     if (status == 0)
         return control;
+    /* libuv says EACCES for a folder that is not there too. */
     snprintf(error_text, USBIP_CONTROL_ERROR_SIZE, "cannot make the control socket %s: %s", path,
-             uv_strerror(status));
+             status == UV_EACCES && !has_folder(path) ? "its folder does not exist"
+                                                      : uv_strerror(status));
     usbip_control_close(control);
     return NULL;
 }

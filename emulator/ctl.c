@@ -202,8 +202,10 @@ static bool exchange(int fd, const char *line, struct usbip_buffer *reply)
     const char newline = '\n';
     size_t size = strlen(line);
     errno = 0;
-    if (send(fd, line, size, MSG_NOSIGNAL) != (ssize_t)size ||
-        send(fd, &newline, 1, MSG_NOSIGNAL) != 1)
+    /* An emulator that closes at once has said why. */
+    if ((send(fd, line, size, MSG_NOSIGNAL) != (ssize_t)size ||
+         send(fd, &newline, 1, MSG_NOSIGNAL) != 1) &&
+        errno != EPIPE)
         return false;
     while (reply->size == 0 || reply->data[reply->size - 1] != '\n') {
         uint8_t *room = usbip_buffer_reserve(reply, 65536);
@@ -239,6 +241,8 @@ static int show_reply(const char *path, const struct request *request,
     else if (request->print)
         request->print(reply);
     json_decref(reply);
+    if ((fflush(stdout) != 0 || ferror(stdout)) && status == EXIT_SUCCESS)
+        status = fail("standard output", "cannot be written", strerror(errno));
     return status;
 }
 

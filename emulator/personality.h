@@ -115,7 +115,7 @@ struct usbip_personality {
     int32_t abort_status;
     /* usbcore wants an interval above 0, up to 255 at low and full speed (0: observed). */
     bool closes_on_bad_interval;
-    /* usbipd-win is reported not to pass OUT transfers of length 0 on (its issue 924). */
+    /* usbipd-win is reported not to pass OUT transfers of length 0 on. */
     bool drops_empty_out;
     /* jiegec/usbip answers an IN transfer at once, with nothing when there is nothing. */
     bool ends_idle_in;

@@ -111,14 +111,15 @@ int expect_load(struct expect_table *table, const char *path, char error_text[25
     }
     char *text = malloc(MAX_FILE_SIZE + 1);
     size_t size = text ? fread(text, 1, MAX_FILE_SIZE, file) : 0;
-    bool whole = text && !ferror(file) && feof(file);
+    bool whole = text && !ferror(file) && feof(file) && !memchr(text, '\0', size);
     fclose(file);
     int result = -1;
     if (whole) {
         text[size] = '\0';
         result = expect_parse(table, text, error_text);
     } else {
-        snprintf(error_text, 256, "cannot be read, or is larger than %d bytes", MAX_FILE_SIZE);
+        snprintf(error_text, 256, "cannot be read, is no text, or is larger than %d bytes",
+                 MAX_FILE_SIZE);
     }
     free(text);
     return result;
@@ -133,6 +134,27 @@ int expect_load_named(struct expect_table *table, const char *name, char error_t
         return 0;
     snprintf(error_text, 256, "is no table: %.120s: %.100s", path, why);
     return -1;
+}
+
+static bool has_case(const struct case_list *cases, const char *id)
+{
+    for (size_t i = 0; i < cases->count; i++) {
+        for (size_t j = 0; j < cases->sections[i]->count; j++) {
+            if (strcmp(cases->sections[i]->cases[j].id, id) == 0)
+                return true;
+        }
+    }
+    return false;
+}
+
+const struct expectation *expect_find_foreign(const struct expect_table *table,
+                                              const struct case_list *cases)
+{
+    for (size_t i = 0; i < table->count; i++) {
+        if (!has_case(cases, table->lines[i].id))
+            return &table->lines[i];
+    }
+    return NULL;
 }
 
 const struct expectation *expect_find(const struct expect_table *table, const char *id)

@@ -9,6 +9,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "tests/conformance/case.h"
+
 enum {
     EXPECT_MAX_LINES = 512,
     EXPECT_ID_SIZE = 8,
@@ -39,6 +41,10 @@ int expect_parse(struct expect_table *table, const char *text, char error_text[2
 int expect_load(struct expect_table *table, const char *path, char error_text[256]);
 /* The same by name: "strict" is expect/strict.txt where the suite is built; a path is a path. */
 int expect_load_named(struct expect_table *table, const char *name, char error_text[256]);
+
+/* The first line that is about none of these cases, or NULL. */
+const struct expectation *expect_find_foreign(const struct expect_table *table,
+                                              const struct case_list *cases);
 
 /*
  * The line of a case, or NULL: then the case has to pass, or be not applicable. One that has a line

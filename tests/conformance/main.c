@@ -31,15 +31,18 @@ int main(int argc, char **argv)
     int status = parse_options(&options, argc, argv);
     if (status >= 0)
         return status;
+    const struct case_list cases = {sections, section_count};
     if (options.list) {
-        report_list(stdout, &(struct case_list){sections, section_count}, options.wanted,
-                    options.wanted_count);
+        report_list(stdout, &cases, options.wanted, options.wanted_count);
         return EXIT_AS_EXPECTED;
     }
     for (int i = 0; i < options.expect_count; i++) {
         if (expect_load_named(&table, options.expects[i], why) < 0)
             return wrong_usage(options.expects[i], why);
     }
+    const struct expectation *foreign = expect_find_foreign(&table, &cases);
+    if (foreign)
+        return wrong_usage(foreign->id, "has a line in the table, and is no case for a server");
     if (options.stimulus && stimulus_connect(&options.target, options.stimulus, why) < 0)
         return wrong_usage(options.stimulus, why);
     options.target.soak = options.profiles & SOAK;

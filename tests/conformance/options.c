@@ -79,7 +79,8 @@ static bool parse_ids(const char *text, struct target_choice *choice)
     unsigned vendor, product;
     char rest;
     choice->by_ids = true;
-    if (sscanf(text, "%4x:%4x%c", &vendor, &product, &rest) != 2)
+    if (strspn(text, "0123456789abcdefABCDEF:") != strlen(text) ||
+        sscanf(text, "%4x:%4x%c", &vendor, &product, &rest) != 2)
         return false;
     choice->idVendor = (uint16_t)vendor;
     choice->idProduct = (uint16_t)product;
@@ -100,9 +101,12 @@ bool parse_address(const char *text, struct target *target)
     } else if (port) {
         end = port;
     }
+    if (end == host || (size_t)(end - host) >= sizeof target->host ||
+        (port && (port[1] == '\0' || strlen(port + 1) >= sizeof target->port)))
+        return false;
     snprintf(target->host, sizeof target->host, "%.*s", (int)(end - host), host);
     snprintf(target->port, sizeof target->port, "%s", port ? port + 1 : "3240");
-    return end > host;
+    return true;
 }
 
 static bool names_a_case(const char *text)
@@ -279,6 +283,8 @@ int parse_options(struct options *options, int argc, char **argv)
     }
     if (options->script && !options->emulator)
         return wrong_usage("--emulate", "needs --emulator PROGRAM");
+    if (options->emulator_argument_count > 0 && !options->script)
+        return wrong_usage("--emulator-option", "needs --emulate");
     if (options->jobs > 1 && !options->script)
         return wrong_usage("--jobs", "needs --emulate: a device has one client at a time");
     if (options->jobs > 1 && options->stimulus)

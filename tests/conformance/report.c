@@ -17,6 +17,15 @@ const char *verdict_name(enum verdict verdict)
     return names[verdict];
 }
 
+void result_take(struct result *result, const struct trial *trial)
+{
+    result->verdict = trial->verdict;
+    memcpy(result->outcome, trial->outcome, sizeof result->outcome);
+    memcpy(result->reason, trial->reason, sizeof result->reason);
+    wire_make_plain(result->outcome);
+    wire_make_plain(result->reason);
+}
+
 char *report_exchange(const struct wire_log *log)
 {
     const size_t half = WIRE_LOG_LINES / 2;
@@ -341,7 +350,9 @@ int report_write_all(const struct report_outputs *outputs, const char *program,
         report_tap(stdout, report);
     else
         report_text(stdout, report, outputs->verbose);
-    bool written = fflush(stdout) == 0;
+    bool written = fflush(stdout) == 0 && !ferror(stdout);
+    if (!written)
+        fprintf(stderr, "%s: cannot write the report: %s\n", program, strerror(errno));
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
         if (!write_file(files[i].path, files[i].write, report)) {
             fprintf(stderr, "%s: cannot write %s: %s\n", program, files[i].path, strerror(errno));

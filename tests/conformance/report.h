@@ -25,6 +25,9 @@ struct report {
     size_t count;
 };
 
+/* Takes verdict, outcome and reason of a trial, the texts made plain. */
+void result_take(struct result *result, const struct trial *trial);
+
 const char *level_name(enum case_level level);
 const char *verdict_name(enum verdict verdict);
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -100,7 +101,7 @@ static void run_case(struct run *run, size_t place)
         fprintf(stderr, "\r\033[K%zu of %zu %s %s", place + 1, run->count, at->id, at->name);
     double start = now_s();
     trial_run(&run->trial, target, skips ? &skipped : at);
-    result->verdict = run->trial.verdict;
+    result_take(result, &run->trial);
     result->expected = expect_find(run->table, at->id);
     result->seconds = now_s() - start;
     if (run->trial.gave_up)
@@ -108,8 +109,6 @@ static void run_case(struct run *run, size_t place)
     /* The same for a server that does not answer at all any more. */
     if (result->verdict == FAIL && result->seconds * 1000 >= target->import_timeout_ms)
         target->import_timeout_ms = target->timeout_ms;
-    memcpy(result->outcome, run->trial.outcome, sizeof result->outcome);
-    memcpy(result->reason, run->trial.reason, sizeof result->reason);
     result->as_expected =
         skips || expect_met(result->expected, result->outcome, result->verdict == FAIL);
     free(result->exchange);
@@ -189,24 +188,38 @@ static bool run_rounds(struct run *run, const struct report *report)
 
 /* ---- The emulator ---- */
 
+/* What an interrupted run would leave behind; the emulator goes by itself. */
+static char control_socket[TARGET_TEXT_SIZE], control_folder[TARGET_TEXT_SIZE];
+
+static void interrupted(int number)
+{
+    unlink(control_socket);
+    rmdir(control_folder);
+    signal(number, SIG_DFL);
+    raise(number);
+}
+
 /* A socket's path has to be short: not every folder for temporary files will do. */
 static bool choose_control(char control[TARGET_TEXT_SIZE])
 {
-    char folder[] = "/tmp/usbip-conformance.XXXXXX";
-    if (!mkdtemp(folder)) {
-        fprintf(stderr, "usbip-conformance: no folder %s: %s\n", folder, strerror(errno));
+    strcpy(control_folder, "/tmp/usbip-conformance.XXXXXX");
+    if (!mkdtemp(control_folder)) {
+        fprintf(stderr, "usbip-conformance: no folder %s: %s\n", control_folder, strerror(errno));
         return false;
     }
-    snprintf(control, TARGET_TEXT_SIZE, "%s/control", folder);
+    snprintf(control_socket, sizeof control_socket, "%.100s/control", control_folder);
+    snprintf(control, TARGET_TEXT_SIZE, "%s", control_socket);
+    signal(SIGINT, interrupted);
+    signal(SIGTERM, interrupted);
     return true;
 }
 
-static void remove_control(char control[TARGET_TEXT_SIZE])
+static void remove_control(void)
 {
-    remove(control); /* the emulator has done that, if it came to its end */
-    *strrchr(control, '/') = '\0';
-    rmdir(control);
-    control[0] = '\0';
+    unlink(control_socket); /* the emulator has done that, if it came to its end */
+    rmdir(control_folder);
+    signal(SIGINT, SIG_DFL);
+    signal(SIGTERM, SIG_DFL);
 }
 
 static bool start_emulator(struct options *options, struct emulator_process *emulator)
@@ -219,7 +232,7 @@ static bool start_emulator(struct options *options, struct emulator_process *emu
     if (!choose_control(control))
         return false;
     if (!emulator_start(emulator, options->emulator, "127.0.0.1:0", arguments, count)) {
-        remove_control(control);
+        remove_control();
         return false;
     }
     parse_address(emulator->address, &options->target);
@@ -246,7 +259,8 @@ static int end_emulator(struct emulator_process *emulator)
 static int stop_emulator(struct options *options, struct emulator_process *emulator)
 {
     int status = end_emulator(emulator);
-    remove_control(options->target.control);
+    remove_control();
+    options->target.control[0] = '\0';
     if (status == 0)
         return EXIT_AS_EXPECTED;
     fprintf(stderr, "usbip-conformance: the emulator did not end well\n");
@@ -323,8 +337,10 @@ static int run_jobs(struct run *run)
     fflush(NULL);
     for (size_t job = 0; job < jobs; job++) {
         pid_t pid = fork();
-        if (pid == 0)
+        if (pid == 0) {
+            prctl(PR_SET_PDEATHSIG, SIGTERM); /* it does not outlive an interrupted run */
             _exit(run_share(run, findings, job, jobs));
+        }
         running += pid > 0;
         if (pid < 0) {
             fprintf(stderr, "usbip-conformance: no process for a job: %s\n", strerror(errno));

@@ -55,9 +55,24 @@ static void look_at_endpoints(struct target *target, const struct usbip_altsetti
             target->interrupt_in = number;
             target->interrupt_packet = packet;
             target->interval = d->bInterval > 0 ? d->bInterval : 1;
-        } else if (type == USB_ENDPOINT_XFER_ISOC) {
-            target->has_iso = true;
         }
+    }
+}
+
+/* Isochronous endpoints are in settings other than the first, which takes no bandwidth. */
+static void look_for_isochronous(struct target *target, const struct usbip_altsetting *setting)
+{
+    for (unsigned i = 0; i < setting->endpoint_count; i++) {
+        const struct usbip_endpoint_descriptor *d =
+            &target->configuration.endpoints[setting->first_endpoint + i];
+        struct target_iso *iso =
+            d->bEndpointAddress & USB_DIR_IN ? &target->iso_in : &target->iso_out;
+        if ((d->bmAttributes & USB_ENDPOINT_XFERTYPE_MASK) == USB_ENDPOINT_XFER_ISOC &&
+            !iso->endpoint)
+            *iso = (struct target_iso){.endpoint = d->bEndpointAddress & 0x0f,
+                                       .interface = setting->descriptor.bInterfaceNumber,
+                                       .alternate = setting->descriptor.bAlternateSetting,
+                                       .packet = d->wMaxPacketSize & USB_ENDPOINT_MAXP_MASK};
     }
 }
 
@@ -67,6 +82,7 @@ static void look_at_configuration(struct target *target)
     for (unsigned i = 0; i < table->altsetting_count; i++) {
         const struct usbip_altsetting *setting = &table->altsettings[i];
         const struct usbip_interface_descriptor *d = &setting->descriptor;
+        look_for_isochronous(target, setting);
         if (d->bAlternateSetting != 0)
             continue;
         look_at_endpoints(target, setting);

@@ -42,7 +42,11 @@ struct target {
     uint8_t interval;
     unsigned status_bytes; /* an FTDI's, at the head of each bulk IN packet; 0: there are none */
     int acm_interface;     /* the communications interface, or -1 */
-    bool has_iso;
+    struct target_iso {
+        uint8_t endpoint; /* number, 0: none */
+        uint8_t interface, alternate;
+        uint16_t packet;
+    } iso_in, iso_out;
     const struct stimulus *stimulus; /* NULL: nobody is at the device's other end */
     struct line *line;               /* the far end of its serial line, for stimulus_line */
 };

@@ -118,7 +118,8 @@ static unsigned present(const struct target *target)
            (target->acm_interface >= 0 ? NEED_ACM : 0u) | (target->stimulus ? NEED_STIMULUS : 0u) |
            (target->other.busid[0] ? NEED_SECOND_DEVICE : 0u) |
            (target->own_server ? NEED_OWN_SERVER : 0u) |
-           (target->unshared[0] ? NEED_UNSHARED : 0u) | (target->has_iso ? NEED_ISO : 0u);
+           (target->unshared[0] ? NEED_UNSHARED : 0u) |
+           (target->iso_in.endpoint || target->iso_out.endpoint ? NEED_ISO : 0u);
 }
 
 static void check_needs(struct trial *trial, const struct conformance_case *conformance_case)

@@ -6,6 +6,7 @@
 #include "tests/conformance/trial.h"
 
 enum {
+    LATE_MS = 100,           /* in which a server that answers all the same has done so */
     NEVER_USED = 0x7ffffff0, /* a seqnum */
     PENDING = 4,
     RACES = 1000,
@@ -33,6 +34,7 @@ static void unlink_pending_in(struct trial *trial)
     uint32_t victim = trial_in(trial, wire, 64);
     trial_expect_unlinked(trial, wire, wire_unlink(wire, victim), -USBIP_ECONNRESET);
     trial_record(trial, "UNLINK(-104)");
+    trial_pause(LATE_MS);
     expect_never(trial, wire, victim);
 }
 

@@ -20,6 +20,14 @@ enum { READ_SIZE = 256 << 10, SHOWN_BYTES = 64, FIRST_SEQNUM = 2 };
 
 /* ---- Log ---- */
 
+void wire_make_plain(char *text)
+{
+    for (; *text != '\0'; text++) {
+        if (*text < ' ' || *text > '~')
+            *text = '?';
+    }
+}
+
 void wire_log_add(struct wire_log *log, const char *format, ...)
 {
     const size_t half = WIRE_LOG_LINES / 2;
@@ -28,6 +36,7 @@ void wire_log_add(struct wire_log *log, const char *format, ...)
     va_start(arguments, format);
     vsnprintf(line, WIRE_LOG_LINE_SIZE, format, arguments);
     va_end(arguments);
+    wire_make_plain(line);
     log->count++;
 }
 
@@ -190,7 +199,10 @@ static void receive(struct wire *wire)
     uint8_t *room =
         unread(wire) < WIRE_MAX_UNREAD ? usbip_buffer_reserve(&wire->in, READ_SIZE) : NULL;
     ssize_t size = room ? recv(wire->fd, room, READ_SIZE, 0) : 0;
-    if (size > 0) {
+    if (!room) {
+        wire->ended = true;
+        wire_log_add(wire->log, "%c < more than is read", wire->tag);
+    } else if (size > 0) {
         wire->in.size += (size_t)size;
     } else if (size == 0 || (errno != EAGAIN && errno != EINTR)) {
         wire->ended = true;
@@ -249,9 +261,8 @@ bool wire_send_pieces(struct wire *wire, const void *bytes, size_t size, size_t 
 }
 
 /* Waits until `size` bytes are unread. */
-static enum wire_event fill(struct wire *wire, size_t size)
+static enum wire_event fill_until(struct wire *wire, size_t size, long long until)
 {
-    long long until = now_ms() + wire->timeout_ms;
     while (unread(wire) < size) {
         short got;
         if (wire->ended || wire->fd < 0)
@@ -261,6 +272,11 @@ static enum wire_event fill(struct wire *wire, size_t size)
         receive(wire);
     }
     return WIRE_OK;
+}
+
+static enum wire_event fill(struct wire *wire, size_t size)
+{
+    return fill_until(wire, size, now_ms() + wire->timeout_ms);
 }
 
 enum wire_event wire_read(struct wire *wire, void *bytes, size_t size)
@@ -287,12 +303,7 @@ bool wire_peek(struct wire *wire, void *bytes, size_t size)
 
 enum wire_event wire_read_end(struct wire *wire, size_t *left)
 {
-    enum wire_event event;
-    size_t have;
-    do {
-        have = unread(wire);
-        event = fill(wire, have + 1);
-    } while (event == WIRE_OK);
+    enum wire_event event = fill(wire, SIZE_MAX);
     *left = unread(wire);
     if (*left > 0)
         log_bytes(wire, "<", wire->in.data + wire->start, *left);
@@ -312,6 +323,7 @@ static void note_request(struct wire *wire, struct wire_request request)
         wire->request_capacity = capacity;
     }
     wire->requests[wire->request_count++] = request;
+    wire->unasked_until_ms = 0;
 }
 
 static void append(struct usbip_buffer *buffer, const void *bytes, size_t size)
@@ -341,8 +353,14 @@ uint32_t wire_append_submit(struct wire *wire, struct usbip_buffer *buffer,
     append(buffer, bytes, sizeof bytes);
     if (submit->direction == USBIP_DIR_OUT && submit->payload)
         append(buffer, submit->payload, submit->length);
+    for (int32_t i = 0; submit->packets && i < submit->number_of_packets; i++) {
+        uint8_t descriptor[USBIP_ISO_PACKET_DESCRIPTOR_SIZE];
+        usbip_encode_iso_packet_descriptor(descriptor, &submit->packets[i]);
+        append(buffer, descriptor, sizeof descriptor);
+    }
     note_request(wire, (struct wire_request){.seqnum = header.seqnum,
                                              .length = submit->length,
+                                             .isochronous = submit->packets != NULL,
                                              .in = submit->direction == USBIP_DIR_IN});
     char text[3 * SHOWN_BYTES + 4];
     wire_log_add(wire->log,
@@ -460,12 +478,41 @@ static struct wire_pdu *add_pdu(struct wire *wire)
     return pdu;
 }
 
+/* Replies that answer nothing do not make the wait for one that does any longer. */
+static enum wire_event await_header(struct wire *wire)
+{
+    long long now = now_ms(), until = now + wire->timeout_ms;
+    if (wire->unasked > WIRE_MAX_UNASKED) {
+        wire_log_add(wire->log, "%c < ... too many replies that answer nothing", wire->tag);
+        return WIRE_DESYNC;
+    }
+    if (wire->unasked_until_ms > 0 && wire->unasked_until_ms < until)
+        until = wire->unasked_until_ms;
+    return until < now ? WIRE_SILENT : fill_until(wire, USBIP_HEADER_SIZE, until);
+}
+
+static void note_answer(struct wire *wire, struct wire_pdu *pdu, struct wire_request *request)
+{
+    if (!request) {
+        wire->unasked++;
+        if (wire->unasked_until_ms == 0)
+            wire->unasked_until_ms = now_ms() + wire->timeout_ms;
+        return;
+    }
+    wire->unasked_until_ms = 0;
+    request->answered = true;
+    pdu->known = request->unlink == (pdu->header.command == USBIP_RET_UNLINK);
+    pdu->answers_unlink = request->unlink;
+    pdu->in = request->in;
+    pdu->requested = request->length;
+}
+
 enum wire_event wire_next(struct wire *wire, struct wire_pdu **result)
 {
     *result = NULL;
-    enum wire_event event = fill(wire, USBIP_HEADER_SIZE);
+    enum wire_event event = await_header(wire);
     if (event != WIRE_OK) {
-        if (unread(wire) > 0)
+        if (unread(wire) > 0 && unread(wire) < USBIP_HEADER_SIZE)
             log_bytes(wire, "< part of a header,", wire->in.data + wire->start, unread(wire));
         return event;
     }
@@ -478,13 +525,17 @@ enum wire_event wire_next(struct wire *wire, struct wire_pdu **result)
     }
     struct wire_request *request = find_pending(wire, header.seqnum);
     size_t size = 0;
+    uint32_t packets = 0;
     if (header.command == USBIP_RET_SUBMIT && request && request->in)
         size = header.ret_submit.actual_length;
-    if (size > WIRE_MAX_PAYLOAD) {
+    if (header.command == USBIP_RET_SUBMIT && request && request->isochronous)
+        packets = (uint32_t)header.ret_submit.number_of_packets;
+    if (size > WIRE_MAX_PAYLOAD || packets > USBIP_MAX_ISO_PACKETS) {
         log_bytes(wire, "< too long a reply:", bytes, USBIP_HEADER_SIZE);
         return WIRE_DESYNC;
     }
-    event = fill(wire, USBIP_HEADER_SIZE + size);
+    size_t all = size + packets * (size_t)USBIP_ISO_PACKET_DESCRIPTOR_SIZE;
+    event = fill(wire, USBIP_HEADER_SIZE + all);
     if (event != WIRE_OK) {
         log_bytes(wire, "< a cut off reply:", wire->in.data + wire->start, unread(wire));
         return event;
@@ -492,21 +543,17 @@ enum wire_event wire_next(struct wire *wire, struct wire_pdu **result)
     struct wire_pdu *pdu = add_pdu(wire);
     pdu->header = header;
     memcpy(pdu->bytes, wire->in.data + wire->start, USBIP_HEADER_SIZE);
-    if (size > 0) {
-        pdu->payload = malloc(size);
+    if (all > 0) {
+        pdu->payload = malloc(all);
         if (!pdu->payload)
             abort();
-        memcpy(pdu->payload, wire->in.data + wire->start + USBIP_HEADER_SIZE, size);
+        memcpy(pdu->payload, wire->in.data + wire->start + USBIP_HEADER_SIZE, all);
         pdu->payload_size = size;
+        pdu->packets = pdu->payload + size;
+        pdu->packet_count = packets;
     }
-    take(wire, USBIP_HEADER_SIZE + size);
-    if (request) {
-        request->answered = true;
-        pdu->known = request->unlink == (header.command == USBIP_RET_UNLINK);
-        pdu->answers_unlink = request->unlink;
-        pdu->in = request->in;
-        pdu->requested = request->length;
-    }
+    take(wire, USBIP_HEADER_SIZE + all);
+    note_answer(wire, pdu, request);
     log_reply(wire, pdu);
     *result = pdu;
     return WIRE_OK;

@@ -18,6 +18,7 @@ enum {
     WIRE_LOG_LINE_SIZE = 320,
     WIRE_MAX_PAYLOAD = 16 << 20, /* bytes in one reply; more is a stream that is out of step */
     WIRE_MAX_UNREAD = 64 << 20,  /* bytes from the server that no case has looked at */
+    WIRE_MAX_UNASKED = 10000,    /* replies that answer nothing */
 };
 
 /* What went over the connections of one case, decoded, for the report of a failure. */
@@ -27,7 +28,11 @@ struct wire_log {
     size_t count;                                      /* lines that were added in all */
 };
 
-/* One line, as printf. */
+/* Text from the other side must neither talk to the terminal nor break a line or an encoding: all
+ * but printable ASCII becomes '?'. */
+void wire_make_plain(char *text);
+
+/* One line, as printf, made plain. */
 void wire_log_add(struct wire_log *log, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
@@ -43,17 +48,19 @@ struct wire_pdu {
     uint8_t bytes[USBIP_HEADER_SIZE];
     uint8_t *payload; /* owned by the wire until it is closed */
     size_t payload_size;
-    bool known;          /* it answers a request that was pending */
-    bool answers_unlink; /* the request was a CMD_UNLINK */
-    bool in;             /* the request was a CMD_SUBMIT for IN */
-    uint32_t requested;  /* its transfer_buffer_length */
+    uint32_t packet_count;  /* isochronous: descriptors behind the payload, */
+    const uint8_t *packets; /* USBIP_ISO_PACKET_DESCRIPTOR_SIZE bytes each */
+    bool known;             /* it answers a request that was pending */
+    bool answers_unlink;    /* the request was a CMD_UNLINK */
+    bool in;                /* the request was a CMD_SUBMIT for IN */
+    uint32_t requested;     /* its transfer_buffer_length */
 };
 
 /* A request that was sent. */
 struct wire_request {
     uint32_t seqnum;
     uint32_t length;
-    bool unlink, in, answered;
+    bool unlink, in, isochronous, answered;
 };
 
 struct wire {
@@ -70,6 +77,8 @@ struct wire {
     size_t request_count, request_capacity, first_pending;
     struct wire_pdu **pdus; /* all that have come, in order */
     size_t pdu_count, pdu_capacity;
+    unsigned unasked;           /* replies that answer nothing */
+    long long unasked_until_ms; /* how long they are put up with; 0: all that came was asked for */
     int timeout_ms;
 };
 
@@ -101,7 +110,7 @@ bool wire_send_pieces(struct wire *wire, const void *bytes, size_t size, size_t 
 enum wire_event wire_read(struct wire *wire, void *bytes, size_t size);
 /* The same, but they are not taken. */
 bool wire_peek(struct wire *wire, void *bytes, size_t size);
-/* Waits for the end of the stream; *left is how many bytes came before it. */
+/* Waits for the end of the stream, however much comes; *left is how many bytes came before it. */
 enum wire_event wire_read_end(struct wire *wire, size_t *left);
 
 /* ---- URB phase ---- */
@@ -118,6 +127,8 @@ struct wire_submit {
     int32_t start_frame, number_of_packets, interval;
     uint8_t setup[USBIP_SETUP_SIZE];
     const void *payload; /* for OUT: length bytes */
+    /* Isochronous: number_of_packets of them; NULL: not isochronous. */
+    const struct usbip_iso_packet_descriptor *packets;
 };
 
 /* Appends the PDU to a buffer, and notes it as pending. Returns its seqnum. */

@@ -24,7 +24,8 @@ enum {
 
 /* What a case does to the traffic. Each may be NULL. They run while the case waits. */
 struct hooks {
-    /* The engine's answer to an operation, to be changed before it is sent; may be emptied. */
+    /* The engine's answer to an operation, to be changed before it is sent; may be emptied. Called
+     * when the record of a device is in it. */
     void (*op_reply)(struct trial *trial, struct link *link, uint16_t request_code,
                      struct usbip_buffer *bytes);
     /* A request, before the engine sees it. True: it shall not see it. */

@@ -326,6 +326,14 @@ static void note_import(struct link *link, const struct usbip_buffer *bytes)
     link->devid = usbip_devid(&record);
 }
 
+/* A second connection is refused, or gets an empty list. */
+static bool has_record(const struct usbip_buffer *bytes, uint16_t code)
+{
+    const size_t head =
+        code == OP_REQ_IMPORT ? USBIP_OP_COMMON_SIZE : USBIP_DEVLIST_REPLY_HEADER_SIZE;
+    return bytes->size >= head + USBIP_DEVICE_RECORD_SIZE;
+}
+
 static void take_op_reply(struct link *link, uint16_t code)
 {
     struct case_server *server = server_of(link);
@@ -334,7 +342,7 @@ static void take_op_reply(struct link *link, uint16_t code)
         note_import(link, &link->replies);
         link->engine_devid = link->devid;
     }
-    if (server->hooks.op_reply)
+    if (server->hooks.op_reply && has_record(&link->replies, code))
         server->hooks.op_reply(link->trial, link, code, &link->replies);
     note_import(link, &link->replies);
     if (link->replies.size > 0)

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "tests/conformance/client/case_server.h"
 #include "tests/conformance/client/run.h"
 #include "tests/conformance/client/sections.h"
 
@@ -187,6 +188,7 @@ static int parse_options(struct options *options, int argc, char **argv)
         options->choice.command = &argv[end + 1];
         argv[end] = NULL;
     }
+    argv[0] = "usbip-conformance client"; /* for getopt's own words */
     optind = 1;
     while ((option = getopt_long(end, argv, "", long_options, NULL)) != -1) {
         if (option == OPTION_HELP) {
@@ -220,6 +222,39 @@ static int parse_options(struct options *options, int argc, char **argv)
     return -1;
 }
 
+/* Whether execvp() finds it. */
+static bool is_program(const char *name)
+{
+    const char *path = getenv("PATH");
+    char file[4096];
+    if (strchr(name, '/'))
+        return access(name, X_OK) == 0;
+    for (const char *at = path ? path : "/bin:/usr/bin"; at; at = strchr(at, ':')) {
+        at += *at == ':';
+        int size = (int)strcspn(at, ":");
+        snprintf(file, sizeof file, "%.*s/%s", size, size > 0 ? at : ".", name);
+        if (access(file, X_OK) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Without a server or a client there is nothing to report. Returns -1 to go on, or the exit status.
+ */
+static int check_surroundings(const struct options *options)
+{
+    struct case_server server = {.listener = -1};
+    if (options->choice.command && !is_program(options->choice.command[0]))
+        return wrong_usage(options->choice.command[0], "is no program that can be started");
+    if (!case_server_listen(&server, options->host, options->port)) {
+        fprintf(stderr, "usbip-conformance client: cannot listen on %s port %s: %s\n",
+                options->host, options->port, strerror(errno));
+        return EXIT_NO_RUN;
+    }
+    case_server_stop_listening(&server);
+    return -1;
+}
+
 static void compare(const struct options *options, const struct expect_table *table,
                     struct result *result)
 {
@@ -250,6 +285,12 @@ int client_main(int argc, char **argv)
     }
     if (options.expect && expect_load_named(&table, options.expect, why) < 0)
         return wrong_usage(options.expect, why);
+    const struct expectation *foreign = expect_find_foreign(&table, &client_cases);
+    if (foreign)
+        return wrong_usage(foreign->id, "has a line in the table, and is no case for a client");
+    status = check_surroundings(&options);
+    if (status >= 0)
+        return status;
     signal(SIGPIPE, SIG_IGN);     /* a client that is gone */
     unsetenv("USBIP_TIMEOUT_MS"); /* only some cases set it */
     options.choice.host = options.host;

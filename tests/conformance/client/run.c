@@ -205,12 +205,10 @@ static void fill_result(const struct run *run, const struct job *job, struct res
     *result = (struct result){
         .section = job->section,
         .conformance_case = job->conformance_case,
-        .verdict = trial->verdict,
         .exchange = report_exchange(&trial->log),
         .seconds = job->finding->seconds,
     };
-    memcpy(result->outcome, trial->outcome, sizeof result->outcome);
-    memcpy(result->reason, trial->reason, sizeof result->reason);
+    result_take(result, trial);
     if (job->is_rule)
         judge_rule(run, job, result);
 }

@@ -71,6 +71,9 @@ expect 2 '' 'usbip-emulator: --fault delay:ms=x: delay: ms must be a number *' -
 expect 1 '' 'usbip-emulator: --fault: there is no device "1-2"; the busids are 1-1 to 1-1' \
     --fault delay:device=1-2 echo.lua
 expect 1 '' 'usbip-emulator: echo.lua exists and is not a socket; *' --control echo.lua echo.lua
+expect 1 '' 'usbip-emulator: a control socket needs a path, not ""' --control '' echo.lua
+expect 1 '' 'usbip-emulator: cannot make the control socket no/s.sock: its folder does not exist' \
+    --control no/s.sock echo.lua
 [ -s echo.lua ] || fail "the script was replaced by a socket"
 many=()
 for _ in $(seq 65); do many+=(--fault duplicate); done
@@ -96,6 +99,8 @@ expect 0 '' '' ctl s.sock unplug 1-2
 expect 0 $'1-1 *  free\n1-2 *  unplugged' '' ctl s.sock list
 expect 0 '' '' ctl s.sock plug 1-2
 expect 0 $'1-1 *  free\n1-2 *  free' '' ctl s.sock list
+"$tool" ctl s.sock list >/dev/full 2>full && fail "a list that cannot be written is no error"
+[[ $(cat full) == *"standard output: cannot be written: No space left on device" ]] || fail "$(cat full)"
 expect 1 '' 'usbip-emulator ctl: there is no device "1-9"' ctl s.sock plug 1-9
 expect 1 '' 'usbip-emulator: s.sock is the control socket of another emulator that runs; *' \
     --listen 127.0.0.1:0 --control s.sock echo.lua
