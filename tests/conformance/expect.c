@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/support/runfiles.h"
+
 enum { MAX_FILE_SIZE = 1 << 20, MAX_LINE_SIZE = 1024 };
 
 static const char blanks[] = " \t\r";
@@ -127,10 +129,10 @@ int expect_load(struct expect_table *table, const char *path, char error_text[25
 
 int expect_load_named(struct expect_table *table, const char *name, char error_text[256])
 {
-    char path[512], why[256];
+    char path[512], found[RUNFILE_PATH_SIZE], why[256];
     bool is_path = strchr(name, '/') || strchr(name, '.');
     snprintf(path, sizeof path, is_path ? "%s" : "tests/conformance/expect/%s.txt", name);
-    if (expect_load(table, path, why) == 0)
+    if (expect_load(table, is_path ? path : runfile_find(path, found), why) == 0)
         return 0;
     snprintf(error_text, 256, "is no table: %.120s: %.100s", path, why);
     return -1;

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/support/runfiles.h"
+
 enum { MAX_TIMEOUT_MS = 3600000, MAX_ROUNDS = 1000000 };
 
 static const char usage[] =
@@ -19,7 +21,7 @@ static const char usage[] =
     "  --device VID:PID    the same, by ids in hex\n"
     "  --emulate SCRIPT    start our emulator with this device; may be given several times, the\n"
     "                      first one is under test\n"
-    "  --emulator PROGRAM  the emulator for that\n"
+    "  --emulator PROGRAM  the emulator for that (default: the one that was built with the suite)\n"
     "  --emulator-option OPTION   give it this too, such as --personality=linux; may be repeated\n"
     "  --stimulus KIND     what is at the far end of the device's serial line: unix:PATH (a\n"
     "                      socket), tty:PATH (a terminal device), loopback (a plug that connects\n"
@@ -281,8 +283,9 @@ int parse_options(struct options *options, int argc, char **argv)
         if (!names_a_case(argv[i]))
             return wrong_usage(argv[i], "is no case, name of a case, or section");
     }
-    if (options->script && !options->emulator)
-        return wrong_usage("--emulate", "needs --emulator PROGRAM");
+    static char found[RUNFILE_PATH_SIZE];
+    if (!options->emulator)
+        options->emulator = runfile_find("emulator/usbip-emulator", found);
     if (options->emulator_argument_count > 0 && !options->script)
         return wrong_usage("--emulator-option", "needs --emulate");
     if (options->jobs > 1 && !options->script)

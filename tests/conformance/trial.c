@@ -122,9 +122,14 @@ static unsigned present(const struct target *target)
            (target->iso_in.endpoint || target->iso_out.endpoint ? NEED_ISO : 0u);
 }
 
+enum { FROM_DESCRIPTORS = NEED_BULK | NEED_INTERRUPT | NEED_ACM | NEED_ISO };
+
 static void check_needs(struct trial *trial, const struct conformance_case *conformance_case)
 {
-    unsigned missing = conformance_case->needs & ~present(trial->target);
+    const struct target *target = trial->target;
+    unsigned missing = conformance_case->needs & ~present(target);
+    if (target->has_device && target->configuration_size == 0 && (missing & FROM_DESCRIPTORS))
+        trial_not_applicable(trial, "the device's descriptors cannot be read");
     for (size_t i = 0; i < sizeof lacks / sizeof lacks[0]; i++) {
         if (missing & lacks[i].need)
             trial_not_applicable(trial, "%s", lacks[i].why);

@@ -32,7 +32,6 @@ expect "12345:1 is not VID:PID" --device 12345:1
 expect "is not a list of core" --profile core,quick
 expect "is not a number of milliseconds" --timeout-ms 0
 expect "missing.txt: No such file" --expect missing
-expect "--emulate needs --emulator" --emulate "$device"
 expect "--emulator-option needs --emulate" --emulator-option=--virtual-time
 expect "--jobs needs --emulate" --jobs 2
 expect "cannot start /missing/program" --emulate "$device" --emulator /missing/program
