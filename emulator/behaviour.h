@@ -47,6 +47,11 @@ struct usbip_behaviour_ops {
     /* The host has taken, or purged, all that had to wait for it. Not called for what
      * usbip_device_write() got rid of at once. */
     void (*drained)(void *context);
+    /*
+     * The host asks for up to `size` bytes and none wait for it. NULL: `drained` is enough. Only
+     * functions that pass bytes on as they are call it, and then instead of `drained`.
+     */
+    void (*wanted)(void *context, size_t size);
 
     /*
      * A class or vendor request on endpoint 0, before the chip sees it, or a standard request that

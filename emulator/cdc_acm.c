@@ -330,14 +330,43 @@ static void send_notification(struct cdc_acm *acm)
     }
 }
 
+/*
+ * What a behaviour has without end goes straight into the URBs, one by one. Returns false when it
+ * is not to be asked.
+ */
+static bool ask(struct cdc_acm *acm)
+{
+    const struct usbip_behaviour *behaviour = usbip_device_behaviour(acm->function.device);
+    struct usbip_urb *urb;
+    bool answered = true;
+    if (!behaviour->ops->wanted || acm->serial.pacing)
+        return false;
+    while (answered && acm->serial.fifo.size == 0 &&
+           (urb = usbip_device_next_urb(acm->function.device, acm->in_endpoint)) != NULL) {
+        uint32_t seqnum = urb->seqnum;
+        if (urb->length == 0)
+            usbip_urb_complete(urb, 0, 0);
+        else
+            behaviour->ops->wanted(behaviour->context, urb->length);
+        urb = usbip_device_next_urb(acm->function.device, acm->in_endpoint);
+        answered = !urb || urb->seqnum != seqnum;
+    }
+    if (acm->serial.holds_output)
+        usbip_serial_take_output(&acm->serial);
+    return true;
+}
+
 static void in(struct usbip_function *function, uint8_t endpoint)
 {
     struct cdc_acm *acm = cdc_acm_of(function);
     if (endpoint == acm->interrupt_endpoint) {
         send_notification(acm);
-    } else if (endpoint == acm->in_endpoint && acm->serial.fifo.size > 0) {
-        send_fifo(acm);
-        usbip_serial_drained(&acm->serial);
+    } else if (endpoint == acm->in_endpoint) {
+        bool had_bytes = acm->serial.fifo.size > 0;
+        if (had_bytes)
+            send_fifo(acm);
+        if (!ask(acm) && had_bytes)
+            usbip_serial_drained(&acm->serial);
     }
 }
 

@@ -77,6 +77,16 @@ static void source_fill(void *context)
     }
 }
 
+static void source_wanted(void *context, size_t size)
+{
+    struct usbip_source *source = context;
+    if (!source->open)
+        return;
+    size = usbip_device_write(source->device, next_piece(source, 0),
+                              size < SOURCE_PIECE ? size : SOURCE_PIECE);
+    advance(source, 0, size);
+}
+
 static bool source_opened(void *context)
 {
     struct usbip_source *source = context;
@@ -105,6 +115,7 @@ const struct usbip_behaviour_ops usbip_source_ops = {
     .open = source_opened,
     .close = source_closed,
     .drained = source_fill,
+    .wanted = source_wanted,
     .in = source_in,
 };
 

@@ -16,7 +16,7 @@
 #include "protocol/bytes.h"
 #include "protocol/usb.h"
 
-enum { TIMEOUT_MS = 20000 };
+enum { TIMEOUT_MS = 20000, DEVICES_OF_A_BUS = 255 };
 
 uint64_t now_us(void)
 {
@@ -87,20 +87,30 @@ bool raw_receive(int fd, void *data, size_t size)
     return true;
 }
 
-void raw_import_request(uint8_t at[USBIP_IMPORT_REQUEST_SIZE], unsigned devnum)
+static unsigned busnum_of(unsigned device)
+{
+    return 1 + (device - 1) / DEVICES_OF_A_BUS;
+}
+
+static unsigned devnum_of(unsigned device)
+{
+    return 1 + (device - 1) % DEVICES_OF_A_BUS;
+}
+
+void raw_import_request(uint8_t at[USBIP_IMPORT_REQUEST_SIZE], unsigned device)
 {
     char busid[USBIP_BUSID_SIZE];
-    snprintf(busid, sizeof busid, "1-%u", devnum);
+    snprintf(busid, sizeof busid, "%u-%u", busnum_of(device), devnum_of(device));
     usbip_encode_import_request(at, busid);
 }
 
-size_t raw_submit(uint8_t *at, unsigned devnum, uint32_t seqnum, uint32_t ep,
+size_t raw_submit(uint8_t *at, unsigned device, uint32_t seqnum, uint32_t ep,
                   enum usbip_direction direction, uint32_t length, const uint8_t *setup)
 {
     struct usbip_header header = {
         .command = USBIP_CMD_SUBMIT,
         .seqnum = seqnum,
-        .devid = 1u << 16 | devnum,
+        .devid = busnum_of(device) << 16 | devnum_of(device),
         .direction = direction,
         .ep = ep,
         .cmd_submit.transfer_buffer_length = length,
@@ -111,20 +121,20 @@ size_t raw_submit(uint8_t *at, unsigned devnum, uint32_t seqnum, uint32_t ep,
     return USBIP_HEADER_SIZE;
 }
 
-size_t raw_set_configuration(uint8_t *at, unsigned devnum, uint32_t seqnum)
+size_t raw_set_configuration(uint8_t *at, unsigned device, uint32_t seqnum)
 {
     static const uint8_t setup[USBIP_SETUP_SIZE] = {0, USB_REQ_SET_CONFIGURATION, 1};
-    return raw_submit(at, devnum, seqnum, 0, USBIP_DIR_OUT, 0, setup);
+    return raw_submit(at, device, seqnum, 0, USBIP_DIR_OUT, 0, setup);
 }
 
 /* The socket, -1 after an error, or -2 when the device is refused. */
-static int try_to_import(const char *address, unsigned devnum)
+static int try_to_import(const char *address, unsigned device)
 {
     uint8_t request[USBIP_IMPORT_REQUEST_SIZE], reply[USBIP_IMPORT_REPLY_SIZE];
     int fd = raw_connect(address);
     if (fd < 0)
         return -1;
-    raw_import_request(request, devnum);
+    raw_import_request(request, device);
     bool well = wait_for(fd, POLLOUT) && raw_send(fd, request, sizeof request) &&
                 raw_receive(fd, reply, USBIP_OP_COMMON_SIZE);
     bool refused = well && usbip_load_be32(reply + 4) != 0;
@@ -136,22 +146,22 @@ static int try_to_import(const char *address, unsigned devnum)
     return refused ? -2 : -1;
 }
 
-int raw_attach(const char *address, unsigned devnum)
+int raw_attach(const char *address, unsigned device)
 {
     uint8_t header[USBIP_HEADER_SIZE];
     uint64_t until_us = now_us() + TIMEOUT_MS * UINT64_C(1000);
-    int fd = try_to_import(address, devnum);
-    for (; fd == -2 && now_us() < until_us; fd = try_to_import(address, devnum))
+    int fd = try_to_import(address, device);
+    for (; fd == -2 && now_us() < until_us; fd = try_to_import(address, device))
         poll(NULL, 0, 1);
     if (fd < 0) {
-        fprintf(stderr, "1-%u cannot be imported\n", devnum);
+        fprintf(stderr, "device %u cannot be imported\n", device);
         return -1;
     }
-    raw_set_configuration(header, devnum, 1);
+    raw_set_configuration(header, device, 1);
     if (raw_send(fd, header, sizeof header) && raw_receive(fd, header, sizeof header) &&
         usbip_load_be32(header + 20) == 0)
         return fd;
-    fprintf(stderr, "1-%u cannot be configured\n", devnum);
+    fprintf(stderr, "device %u cannot be configured\n", device);
     close(fd);
     return -1;
 }

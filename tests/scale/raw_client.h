@@ -21,18 +21,19 @@ int raw_connect(const char *address);
 bool raw_send(int fd, const void *data, size_t size);
 bool raw_receive(int fd, void *data, size_t size);
 /*
- * Connects, imports "1-<devnum>" (at most 1-255), again as long as somebody else has it, and sets
- * its configuration. Returns the socket, or -1 with the reason on standard error.
+ * Devices are counted from 1, as the emulator lists them. Connects, imports one, again as long as
+ * somebody else has it, and sets its configuration. Returns the socket, or -1 with the reason on
+ * standard error.
  */
-int raw_attach(const char *address, unsigned devnum);
+int raw_attach(const char *address, unsigned device);
 
 /* Header of a CMD_SUBMIT to the device. setup: NULL, or 8 bytes. Returns its size. */
-size_t raw_submit(uint8_t *at, unsigned devnum, uint32_t seqnum, uint32_t ep,
+size_t raw_submit(uint8_t *at, unsigned device, uint32_t seqnum, uint32_t ep,
                   enum usbip_direction direction, uint32_t length, const uint8_t *setup);
 /* SET_CONFIGURATION(1). */
-size_t raw_set_configuration(uint8_t *at, unsigned devnum, uint32_t seqnum);
-/* OP_REQ_IMPORT of "1-<devnum>". */
-void raw_import_request(uint8_t at[USBIP_IMPORT_REQUEST_SIZE], unsigned devnum);
+size_t raw_set_configuration(uint8_t *at, unsigned device, uint32_t seqnum);
+/* OP_REQ_IMPORT of a device. */
+void raw_import_request(uint8_t at[USBIP_IMPORT_REQUEST_SIZE], unsigned device);
 
 uint64_t now_us(void);
 
