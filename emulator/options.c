@@ -79,7 +79,8 @@ static bool parse_speed(const char *text, double *speed)
 {
     char *end;
     *speed = strtod(text, &end);
-    return end != text && *end == '\0' && *speed >= 0.001 && *speed <= 1e6;
+    return end != text && *end == '\0' && *speed >= USBIP_REPLAY_MIN_SPEED &&
+           *speed <= USBIP_REPLAY_MAX_SPEED;
 }
 
 static int add_fault(struct usbip_emulator_options *options, const char *text)

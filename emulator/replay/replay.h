@@ -15,6 +15,9 @@
 #include "emulator/capture/capture.h"
 #include "emulator/device.h"
 
+#define USBIP_REPLAY_MIN_SPEED 0.001
+#define USBIP_REPLAY_MAX_SPEED 1e6
+
 enum usbip_replay_mode {
     USBIP_REPLAY_GATED,  /* data once all that the host sent before them in the recording came */
     USBIP_REPLAY_STRICT, /* everything in the order of the recording */
@@ -118,7 +121,8 @@ struct usbip_replay_counters {
 struct usbip_replay_counters usbip_replay_counters(const struct usbip_replay *replay,
                                                    uint8_t endpoint);
 
-/* Writes the reports of all these replays as one JSON object. Returns whether that went well. */
+/* Writes the reports of all these replays, NULLs left out, as one JSON object. Returns whether that
+ * went well. */
 bool usbip_replay_write_report(struct usbip_replay *const *replays, unsigned count, FILE *file);
 
 #endif

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "emulator/replay/check.h"
+#include "emulator/script.h"
 #include "tests/unit/emulator/capture/capture_fixture.h"
 #include "tests/unit/emulator/session_fixture.h"
 
@@ -812,6 +813,90 @@ static void test_check(void)
     options = (struct usbip_replay_options){0};
 }
 
+/* ---- In Lua ---- */
+
+static struct usbip_script *new_script(const char *text, struct usbip_device **device,
+                                       char error_text[USBIP_SCRIPT_ERROR_SIZE])
+{
+    write_file("replay.lua", text, strlen(text));
+    const struct usbip_script_options script_options = {.path = file_path("replay.lua")};
+    return usbip_script_new(&script_options, &fixture.scheduler, &fixture.bus.log, device,
+                            error_text);
+}
+
+static void test_script(void)
+{
+    static const char text[] =
+        "replay {\n"
+        "    file = 'replay.pcap', mode = 'free', at_end = 'stall',\n"
+        "    on_divergence = function(d)\n"
+        "        if d.kind == 'no_answer' then return '\\7' .. d.setup:sub(2, 2) end\n"
+        "        return d.kind == 'data' and d.got:lower() == d.expected\n"
+        "    end,\n"
+        "    on_data = function(endpoint, bytes, record)\n"
+        "        if bytes == 'pong' then return bytes .. endpoint .. '/' .. record end\n"
+        "    end,\n"
+        "}\n";
+    char error_text[USBIP_SCRIPT_ERROR_SIZE];
+    struct usbip_device *device;
+    begin();
+    put_in("as it is");
+    put_out("ping");
+    put_in("pong");
+    write_file(file.name, file.bytes.data, file.bytes.size);
+    usbip_buffer_free(&file.bytes);
+    fixture_init(&fixture);
+    struct usbip_script *script = new_script(text, &device, error_text);
+    if (!script)
+        fprintf(stderr, "%s\n", error_text);
+    REQUIRE(script != NULL && usbip_bus_add(&fixture.bus, device) == 0);
+    replay = usbip_script_replay(script);
+    client_open(&fixture, &client);
+    client_import(&client);
+    client_configure(&client);
+    submit_in(&client, 1, BULK_IN, 512, NULL);
+    CU_ASSERT(gets(1, "as it is"));
+    submit_in(&client, 2, BULK_IN, 512, NULL);
+    CU_ASSERT(gets(2, "pong129/12"));
+    CU_ASSERT(sends(3, "PING"));
+    CU_ASSERT(control_in(&client, "c05f 0000 0000 0200", 0, "075f"));
+    CU_ASSERT_EQUAL(divergences(), 0);
+    CU_ASSERT(sends(4, "x"));
+    CU_ASSERT_EQUAL(divergences(), 1);
+    submit_in(&client, 5, BULK_IN, 512, NULL);
+    CU_ASSERT(got_in(&client, 5, -USBIP_EPIPE, ""));
+    client_close(&client);
+    fixture_free(&fixture);
+    usbip_script_free(script);
+}
+
+static void expect_script_error(const char *text, const char *part)
+{
+    char error_text[USBIP_SCRIPT_ERROR_SIZE] = "";
+    struct usbip_device *device;
+    fixture_init(&fixture);
+    CU_ASSERT(new_script(text, &device, error_text) == NULL);
+    if (!strstr(error_text, part))
+        fprintf(stderr, "%s\n", error_text);
+    CU_ASSERT(strstr(error_text, part) != NULL);
+    fixture_free(&fixture);
+}
+
+static void test_script_errors(void)
+{
+    expect_script_error("replay { }", "replay: no file");
+    expect_script_error("replay { file = 'replay.pcap', mod = 1 }", "there is no field mod");
+    expect_script_error("replay { file = 'replay.pcap', mode = 'fast' }", "mode must be gated");
+    expect_script_error("replay { file = 'replay.pcap', speed = 0 }", "speed must be a number");
+    expect_script_error("replay { file = 'none.pcap' }", "none.pcap");
+    expect_script_error("replay { file = '/etc/passwd' }", "not beside the script");
+    expect_script_error("replay { file = '../x' }", "not beside the script");
+    expect_script_error("replay { file = 'replay.pcap' } function on_open() end",
+                        "on_open() is never called on a device that is replayed");
+    expect_script_error("device { type = 'ftdi' } replay { file = 'replay.pcap' }",
+                        "a script is one device");
+}
+
 int main(void)
 {
     CU_TestInfo tests[] = {
@@ -841,6 +926,8 @@ int main(void)
         {"OUT data that never came", test_missing},
         {"hooks", test_hooks},
         {"check", test_check},
+        {"replay { } in Lua", test_script},
+        {"replay { } with mistakes", test_script_errors},
         CU_TEST_INFO_NULL,
     };
     return run_tests("replay", tests);
