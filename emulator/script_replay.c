@@ -71,7 +71,7 @@ static void read_words(lua_State *L, struct usbip_replay_options *options)
     if (options->device && !usbip_capture_is_wish(options->device))
         luaL_error(L, "replay: device must be BUS.DEV in decimal or VID:PID in hexadecimal");
     if (mode && !usbip_replay_parse_mode(mode, &options->mode))
-        luaL_error(L, "replay: mode must be gated, strict, timed or free");
+        luaL_error(L, "replay: mode must be gated, strict, timed, free or step");
     if (end && !usbip_replay_parse_end(end, &options->end))
         luaL_error(L, "replay: at_end must be hold, loop, stall or disconnect");
     if (match && !usbip_replay_parse_match(match, &options->match))

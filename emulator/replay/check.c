@@ -440,7 +440,8 @@ static int parse_options(int argc, char **argv, struct usbip_replay_options *opt
             options->descriptors = optarg;
             break;
         case REPLAY:
-            if (!usbip_replay_parse_mode(optarg, &options->mode))
+            if (!usbip_replay_parse_mode(optarg, &options->mode) ||
+                options->mode == USBIP_REPLAY_STEP)
                 return usage_error("--replay %s: not gated, strict, timed or free", optarg);
             break;
         case HELP:

@@ -23,6 +23,7 @@ enum usbip_replay_mode {
     USBIP_REPLAY_STRICT, /* everything in the order of the recording */
     USBIP_REPLAY_TIMED,  /* gated, and with the recorded pauses */
     USBIP_REPLAY_FREE,   /* data as soon as the host asks */
+    USBIP_REPLAY_STEP,   /* gated, and no more than usbip_replay_step() allows */
 };
 
 enum usbip_replay_end {
@@ -107,6 +108,14 @@ struct usbip_replay *usbip_replay_new(const struct usbip_replay_options *options
                                       char error_text[USBIP_CAPTURE_ERROR_SIZE]);
 /* NULL is allowed. */
 void usbip_replay_free(struct usbip_replay *replay);
+
+/* The replay that a device is, or NULL. */
+struct usbip_replay *usbip_replay_of(const struct usbip_device *device);
+
+/* Lets the device say so many more things (transfers; FTDI: packets) in step mode, in the order of
+ * the recording. */
+void usbip_replay_step(struct usbip_replay *replay, uint32_t count);
+bool usbip_replay_steps(const struct usbip_replay *replay); /* whether it is in that mode */
 
 /* How often the host did otherwise, up to now. */
 uint64_t usbip_replay_divergences(const struct usbip_replay *replay);

@@ -278,6 +278,31 @@ static void test_timed(void)
     stop();
 }
 
+static void test_step(void)
+{
+    put_two_endpoints();
+    put_in("more");
+    options.mode = USBIP_REPLAY_STEP;
+    start();
+    submit_in(&client, 1, NOTIFICATIONS, 16, NULL);
+    submit_in(&client, 2, BULK_IN, 512, NULL);
+    submit_in(&client, 3, BULK_IN, 512, NULL);
+    CU_ASSERT(got_nothing(&client));
+    REQUIRE(usbip_replay_of(fixture.bus.devices[0]) == replay && usbip_replay_steps(replay));
+    usbip_replay_step(replay, 1);
+    CU_ASSERT(got_in(&client, 1, 0, "a120 0000 0000 0200 0300"));
+    CU_ASSERT(got_nothing(&client));
+    usbip_replay_step(replay, 2);
+    CU_ASSERT(gets(2, "data"));
+    CU_ASSERT(got_nothing(&client));
+    /* Gated all the same. */
+    submit_out_bytes(&client, 4, BULK_OUT, (const uint8_t *)"x", 1);
+    CU_ASSERT(gets(3, "more"));
+    CU_ASSERT(got_out(&client, 4, 0, 1));
+    CU_ASSERT(ends_well());
+    stop();
+}
+
 /* ---- Lengths ---- */
 
 static void test_cuts_of_out(void)
@@ -939,6 +964,7 @@ int main(void)
         {"free: IN data at once", test_free},
         {"strict: the recorded order", test_strict},
         {"timed: the recorded pauses", test_timed},
+        {"step: one after the other", test_step},
         {"OUT data cut otherwise", test_cuts_of_out},
         {"IN data cut otherwise", test_cuts_of_in},
         {"full transfers and the empty one behind", test_full_transfers},
