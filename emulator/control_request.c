@@ -6,7 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ERROR_SIZE = USBIP_FAULT_ERROR_SIZE + 64 };
+#include "emulator/replay/replay.h"
+
+enum { ERROR_SIZE = USBIP_FAULT_ERROR_SIZE + 64, MAX_STEPS = 1000000 };
 
 struct request {
     struct usbip_bus *bus;
@@ -213,6 +215,27 @@ static json_t *run_counters(struct request *request)
     return json_pack("{s:o, s:o}", "devices", array, "faults", faults_json(&bus->faults, only));
 }
 
+static json_t *run_step(struct request *request)
+{
+    const json_t *count = json_object_get(request->fields, "count");
+    json_int_t steps = count ? json_integer_value(count) : 1;
+    struct usbip_device *device = find_device(request);
+    struct usbip_replay *replay = device ? usbip_replay_of(device) : NULL;
+    if (!device)
+        return NULL;
+    if (!replay || !usbip_replay_steps(replay)) {
+        snprintf(request->error_text, ERROR_SIZE, "device %s is not replayed step by step",
+                 usbip_device_name(device));
+        return NULL;
+    }
+    if ((count && !json_is_integer(count)) || steps < 1 || steps > MAX_STEPS) {
+        snprintf(request->error_text, ERROR_SIZE, "count must be a number from 1 to %d", MAX_STEPS);
+        return NULL;
+    }
+    usbip_replay_step(replay, (uint32_t)steps);
+    return json_object();
+}
+
 static json_t *run_quit(struct request *request)
 {
     request->quits = true;
@@ -232,6 +255,7 @@ static const struct {
     {"fault-remove", run_fault_remove, {"fault"}, false},
     {"fault-list", run_fault_list, {NULL}, false},
     {"counters", run_counters, {"device"}, false},
+    {"step", run_step, {"device", "count"}, false},
     {"quit", run_quit, {NULL}, false},
 };
 enum { REQUEST_COUNT = sizeof requests / sizeof requests[0] };

@@ -35,6 +35,7 @@ static const char help[] =
     "  fault-remove NUMBER   of a fault, as fault-add and fault-list print it\n"
     "  fault-list            the faults, and how often each has fired\n"
     "  counters [DEVICE]     what has happened\n"
+    "  step DEVICE [COUNT]   let a device that is replayed step by step say so much more\n"
     "  quit                  end the emulator\n"
     "\n"
     "  --json                print the reply as it came\n"
@@ -138,10 +139,15 @@ static const struct request {
     int required;
     void (*print)(const json_t *reply); /* NULL: nothing */
 } requests[] = {
-    {"list", {NULL}, 0, print_devices},          {"plug", {"device"}, 1, NULL},
-    {"unplug", {"device", "#back"}, 1, NULL},    {"fault-add", {"fault"}, 1, print_fault_number},
-    {"fault-remove", {"#fault"}, 1, NULL},       {"fault-list", {NULL}, 0, print_faults},
-    {"counters", {"device"}, 0, print_counters}, {"quit", {NULL}, 0, NULL},
+    {"list", {NULL}, 0, print_devices},
+    {"plug", {"device"}, 1, NULL},
+    {"unplug", {"device", "#back"}, 1, NULL},
+    {"fault-add", {"fault"}, 1, print_fault_number},
+    {"fault-remove", {"#fault"}, 1, NULL},
+    {"fault-list", {NULL}, 0, print_faults},
+    {"counters", {"device"}, 0, print_counters},
+    {"step", {"device", "#count"}, 1, NULL},
+    {"quit", {NULL}, 0, NULL},
 };
 
 /* Returns the request in JSON with its newline, or NULL after a word about what is wrong. */

@@ -31,8 +31,7 @@ struct emulator {
     struct usbip_bus bus;
     unsigned long dropped_lines;   /* of the log */
     struct usbip_script **scripts; /* of bus.devices; NULL for a capture */
-    struct usbip_replay **replays; /* all captures */
-    unsigned replay_count;
+    struct usbip_replay **replays; /* of bus.devices; NULL for no replay */
     struct usbip_server *server;
     struct usbip_control *control;
     struct usbip_recorder *recorder; /* NULL: nothing is recorded */
@@ -84,29 +83,29 @@ static struct usbip_device *load_script(struct emulator *emulator, const char *p
     return NULL;
 }
 
-static struct usbip_device *load_capture(struct emulator *emulator, const char *path)
+static struct usbip_device *load_capture(struct emulator *emulator, const char *path,
+                                         struct usbip_replay **replay)
 {
     struct usbip_replay_options options = emulator->options.replay;
     char error_text[USBIP_CAPTURE_ERROR_SIZE];
     struct usbip_device *device;
     options.path = path;
     options.personality = emulator->options.personality;
-    struct usbip_replay *replay =
+    *replay =
         usbip_replay_new(&options, &emulator->scheduler, &emulator->bus.log, &device, error_text);
-    if (!replay) {
-        fprintf(stderr, "usbip-emulator: %s\n", error_text);
-        return NULL;
-    }
-    emulator->replays[emulator->replay_count++] = replay;
-    return device;
+    if (*replay)
+        return device;
+    fprintf(stderr, "usbip-emulator: %s\n", error_text);
+    return NULL;
 }
 
 static bool add_device(struct emulator *emulator, const char *path, unsigned copy)
 {
     unsigned index = emulator->bus.count;
     struct usbip_script *script = NULL;
+    struct usbip_replay *replay = NULL;
     struct usbip_device *device = usbip_replay_is_capture(path)
-                                      ? load_capture(emulator, path)
+                                      ? load_capture(emulator, path, &replay)
                                       : load_script(emulator, path, copy, &script);
     if (!device)
         return false;
@@ -115,9 +114,11 @@ static bool add_device(struct emulator *emulator, const char *path, unsigned cop
                 path, USBIP_MAX_DEVICES);
         usbip_device_free(device);
         usbip_script_free(script);
+        usbip_replay_free(replay);
         return false;
     }
     emulator->scripts[index] = script;
+    emulator->replays[index] = script ? usbip_script_replay(script) : replay;
     return true;
 }
 
@@ -174,10 +175,12 @@ static void free_devices(struct emulator *emulator)
 {
     unsigned count = emulator->bus.count;
     usbip_bus_free(&emulator->bus);
-    for (unsigned i = 0; i < count; i++)
-        usbip_script_free(emulator->scripts[i]);
-    for (unsigned i = 0; i < emulator->replay_count; i++)
-        usbip_replay_free(emulator->replays[i]);
+    for (unsigned i = 0; i < count; i++) {
+        if (emulator->scripts[i])
+            usbip_script_free(emulator->scripts[i]);
+        else
+            usbip_replay_free(emulator->replays[i]);
+    }
     free(emulator->scripts);
     free(emulator->replays);
     usbip_scheduler_free(&emulator->scheduler);
@@ -339,14 +342,15 @@ static int report_divergences(const struct emulator *emulator)
 {
     const char *path = emulator->options.divergence;
     uint64_t divergences = 0;
-    for (unsigned i = 0; i < emulator->replay_count; i++)
-        divergences += usbip_replay_divergences(emulator->replays[i]);
+    for (unsigned i = 0; i < emulator->bus.count; i++) {
+        if (emulator->replays[i])
+            divergences += usbip_replay_divergences(emulator->replays[i]);
+    }
     int status = divergences > 0 ? USBIP_EXIT_DIVERGED : EXIT_SUCCESS;
     if (!path)
         return status;
     FILE *file = fopen(path, "w");
-    bool written =
-        file && usbip_replay_write_report(emulator->replays, emulator->replay_count, file);
+    bool written = file && usbip_replay_write_report(emulator->replays, emulator->bus.count, file);
     if (file && fclose(file) != 0)
         written = false;
     if (written)

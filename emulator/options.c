@@ -35,7 +35,9 @@ static const char help[] =
     "  --replay MODE       when captured devices say what they said: gated (default: once the "
     "host\n"
     "                      has sent all that it had sent before), strict (all in the recorded\n"
-    "                      order), timed (gated, with the recorded pauses) or free (when asked)\n"
+    "                      order), timed (gated, with the recorded pauses), free (when asked) or "
+    "step\n"
+    "                      (as many as the request step of --control says)\n"
     "  --speed X           timed: so many times as fast (default 1)\n"
     "  --at-end WHAT       when all is said: hold (default), loop, stall or disconnect\n"
     "  --match HOW         requests must come exact (default), by their setup packets alone, or "
@@ -93,7 +95,8 @@ static bool parse_speed(const char *text, double *speed)
 {
     char *end;
     *speed = strtod(text, &end);
-    return end != text && *end == '\0' && *speed >= 0.001 && *speed <= 1e6;
+    return end != text && *end == '\0' && *speed >= USBIP_REPLAY_MIN_SPEED &&
+           *speed <= USBIP_REPLAY_MAX_SPEED;
 }
 
 static int add_fault(struct usbip_emulator_options *options, const char *text)
@@ -254,7 +257,7 @@ int usbip_emulator_parse_options(int argc, char **argv, struct usbip_emulator_op
             break;
         case REPLAY:
             if (!usbip_replay_parse_mode(optarg, &options->replay.mode))
-                return usage_error("--replay %s: not gated, strict, timed or free", optarg);
+                return usage_error("--replay %s: not gated, strict, timed, free or step", optarg);
             break;
         case SPEED:
             if (!parse_speed(optarg, &options->replay.speed))

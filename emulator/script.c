@@ -567,6 +567,9 @@ static void find_hooks(lua_State *L, struct usbip_script *script)
                        hook_names[i]);
     }
     for (int i = 0; i < HOOK_COUNT; i++) {
+        if (script_has(script, (enum script_hook)i) && script->replay_options.path)
+            luaL_error(L, "%s: %s() is never called on a device that is replayed", script->path,
+                       hook_names[i]);
         bool for_raw = i == HOOK_TRANSFER_OUT || i == HOOK_TRANSFER_IN;
         bool for_all = i == HOOK_ATTACH || i == HOOK_DETACH || i == HOOK_CONTROL;
         if (script_has(script, (enum script_hook)i) && !for_all && for_raw != script->is_raw)
@@ -626,6 +629,7 @@ static int load(lua_State *L)
     script_open_device(L);
     script_open_functions(L);
     script_open_fault(L);
+    script_open_replay(L);
     script_open_dialogue(L);
     script_load_file(L, script->path, options->unsafe ? NULL : "t");
     lua_pushvalue(L, -1);
@@ -669,6 +673,8 @@ static struct usbip_device *make_device(struct usbip_script *script,
     struct usbip_behaviour behaviour = {&ops, script};
     if (script->native)
         behaviour = (struct usbip_behaviour){script->native, &script->native_context};
+    if (script->replay_options.path)
+        return script_make_replay(script, error_text);
     struct usbip_device *device = usbip_device_new(&script->options, script->type, &behaviour,
                                                    script->scheduler, script->log, reason);
     if (!device)
@@ -690,6 +696,7 @@ struct usbip_script *usbip_script_new(const struct usbip_script_options *options
         script->log = log;
         script->options.personality = options->personality;
         script->faults = options->faults;
+        script->unsafe = options->unsafe;
         script->L = lua_newstate(allocate, script);
     }
     if (!script || !script->L || !set_paths(script, options->path)) {
@@ -727,6 +734,11 @@ struct usbip_script *usbip_script_new(const struct usbip_script_options *options
     return script;
 }
 
+struct usbip_replay *usbip_script_replay(const struct usbip_script *script)
+{
+    return script->replay;
+}
+
 void usbip_script_free(struct usbip_script *script)
 {
     if (!script)
@@ -735,6 +747,7 @@ void usbip_script_free(struct usbip_script *script)
         script_dialogue_stop(script);
         lua_close(script->L);
     }
+    usbip_replay_free(script->replay);
     if (script->faults)
         usbip_faults_remove_owner(script->faults, script);
     usbip_buffer_free(&script->dialogue.input);

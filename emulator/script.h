@@ -13,6 +13,7 @@
 
 #include "emulator/device.h"
 #include "emulator/fault.h"
+#include "emulator/replay/replay.h"
 
 enum {
     USBIP_SCRIPT_MAX_MEMORY = 64 << 20,       /* bytes, per script */
@@ -47,6 +48,9 @@ struct usbip_script *usbip_script_new(const struct usbip_script_options *options
                                       struct usbip_scheduler *scheduler,
                                       const struct usbip_log *log, struct usbip_device **device,
                                       char error_text[USBIP_SCRIPT_ERROR_SIZE]);
+
+/* What the script replays, owned by it; NULL: nothing. */
+struct usbip_replay *usbip_script_replay(const struct usbip_script *script);
 
 /* Cancels the script's timers and removes its faults too. NULL is allowed. */
 void usbip_script_free(struct usbip_script *script);

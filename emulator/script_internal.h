@@ -4,6 +4,7 @@
  *   script_device.c    device { … }
  *   script_functions.c what a script can call
  *   script_fault.c     fault { … }
+ *   script_replay.c    replay { … }
  *   script_dialogue.c  dialogue() and what it waits with
  *   script_sandbox.c   what is left of Lua's library
  *   script_string.c    its functions for patterns, on
@@ -84,9 +85,15 @@ struct usbip_script {
     const struct usbip_behaviour_ops *native; /* takes the place of the hooks; NULL: none */
     union usbip_native_context native_context;
     struct usbip_device_options options;
+    /* replay { … } instead */
+    struct usbip_replay_options replay_options; /* path is NULL: none */
+    struct usbip_replay *replay;
+    int on_divergence, on_replay_data; /* references; LUA_NOREF */
+
     const char *line_end; /* NULL: CR, LF or both */
     size_t line_end_size;
 
+    bool unsafe;
     bool attached;
     struct script_dialogue dialogue;
 };
@@ -158,7 +165,12 @@ void script_open_unsafe(lua_State *L);
 void script_open_device(lua_State *L);
 void script_open_functions(lua_State *L);
 void script_open_fault(lua_State *L);
+void script_open_replay(lua_State *L);
 void script_open_dialogue(lua_State *L);
+
+/* NULL and error_text when the capture cannot be played. */
+struct usbip_device *script_make_replay(struct usbip_script *script,
+                                        char error_text[USBIP_SCRIPT_ERROR_SIZE]);
 
 void script_dialogue_start(struct usbip_script *script);
 void script_dialogue_stop(struct usbip_script *script);

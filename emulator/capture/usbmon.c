@@ -61,6 +61,15 @@ static uint32_t smaller(uint32_t a, uint32_t b)
     return a < b ? a : b;
 }
 
+/* QEMU counts the header as data, and gives control transfers the id 0. Elsewhere no URB has more
+ * data than its length. */
+static bool is_from_qemu(const struct capture_record *record, uint32_t header_size)
+{
+    uint32_t data_length = load32(record->bytes + DATA_LENGTH);
+    return header_size == LONG_HEADER_SIZE && data_length == record->size &&
+           data_length - header_size == load32(record->bytes + URB_LENGTH);
+}
+
 /* libpcap asks each device for its descriptor when it opens usbmon; recorders that write
  * descriptors themselves use an id that no URB of the kernel has. */
 static bool is_injected(const uint8_t *header)
@@ -78,6 +87,8 @@ static void find_data(const struct capture_record *record, uint32_t header_size,
 {
     const uint8_t *header = record->bytes;
     uint32_t data_length = load32(header + DATA_LENGTH);
+    if (is_from_qemu(record, header_size))
+        data_length -= header_size;
     uint32_t there = smaller(record->size - header_size, data_length);
     uint32_t descriptors = 0;
     if (urb->type == USB_ENDPOINT_XFER_ISOC) {
@@ -123,7 +134,7 @@ static int read_record(struct capture_builder *builder, const struct capture_rec
     if (is_submission) {
         if (urb.type == USB_ENDPOINT_XFER_CONTROL && header[SETUP_FLAG] == 0)
             urb.setup = header + SETUP;
-        if (is_injected(header))
+        if (is_injected(header) && !is_from_qemu(record, header_size))
             urb.flags |= USBIP_TRANSFER_INJECTED;
         /* The length that sigrok leaves 0 is unknown. */
         if (urb.length > 0)

@@ -292,6 +292,8 @@ static uint64_t total_in(const struct checking *checking)
 static void read_rest(struct checking *checking)
 {
     const struct replay_plan *plan = &checking->replay->plan;
+    if (checking->replay->options.end == USBIP_REPLAY_LOOP)
+        return; /* it has always something left */
     for (unsigned idle = 0; idle < MAX_IDLE_ROUNDS;) {
         uint64_t before = total_in(checking);
         for (unsigned i = 1; i < plan->endpoint_count; i++) {
@@ -438,7 +440,8 @@ static int parse_options(int argc, char **argv, struct usbip_replay_options *opt
             options->descriptors = optarg;
             break;
         case REPLAY:
-            if (!usbip_replay_parse_mode(optarg, &options->mode))
+            if (!usbip_replay_parse_mode(optarg, &options->mode) ||
+                options->mode == USBIP_REPLAY_STEP)
                 return usage_error("--replay %s: not gated, strict, timed or free", optarg);
             break;
         case HELP:

@@ -28,9 +28,9 @@ static bool find_word(const char *word, const char *const words[], unsigned coun
 
 bool usbip_replay_parse_mode(const char *word, enum usbip_replay_mode *mode)
 {
-    static const char *const words[] = {"gated", "strict", "timed", "free"};
+    static const char *const words[] = {"gated", "strict", "timed", "free", "step"};
     unsigned index;
-    bool found = find_word(word, words, 4, &index);
+    bool found = find_word(word, words, 5, &index);
     if (found)
         *mode = (enum usbip_replay_mode)index;
     return found;
@@ -107,13 +107,16 @@ static uint64_t pause_us(const struct usbip_replay *replay, const struct replay_
     return pause < (double)INT64_MAX ? (uint64_t)pause : INT64_MAX;
 }
 
-/* Whether another endpoint has to say something first. */
+/* Whether another endpoint has to say something first; step by step, what it may say counts as
+ * said. */
 static bool is_overtaking(const struct usbip_replay *replay, const struct replay_answer *answer)
 {
     uint32_t order = replay_transfer(replay, answer->transfer)->complete_order;
     for (unsigned i = 1; i < replay->plan.endpoint_count; i++) {
         const struct replay_answer *other = answer_of(&replay->cursors[i]);
-        if (other && replay_transfer(replay, other->transfer)->complete_order < order)
+        bool may_be_said = replay->options.mode == USBIP_REPLAY_STEP && replay->cursors[i].asked;
+        if (other && !may_be_said &&
+            replay_transfer(replay, other->transfer)->complete_order < order)
             return true;
     }
     return false;
@@ -156,6 +159,11 @@ static bool is_released(struct usbip_replay *replay, struct replay_cursor *curso
         (mode == USBIP_REPLAY_STRICT && is_overtaking(replay, answer)))
         return false;
     struct usbip_scheduler *scheduler = replay->scheduler;
+    if (mode == USBIP_REPLAY_STEP && !cursor->asked) {
+        if (replay->steps == 0 || is_overtaking(replay, answer))
+            return false;
+        replay->steps--;
+    }
     if (!cursor->asked) {
         uint32_t header = is_ftdi_data(replay, cursor) && !answer->stall ? FTDI_STATUS_SIZE : 0;
         cursor->asked = true;
@@ -490,9 +498,11 @@ void replay_pump(struct usbip_replay *replay)
             else
                 pump_data(replay, cursor);
         }
-        /* In strict mode what one endpoint has said releases what another has to say. */
+        /* In strict mode, and step by step, what one endpoint has said releases what another has to
+         * say. */
     } while (reach_end(replay) ||
-             (replay->options.mode == USBIP_REPLAY_STRICT && progress(replay) != before));
+             ((replay->options.mode == USBIP_REPLAY_STRICT || replay->steps > 0) &&
+              progress(replay) != before));
     replay->pumping = false;
 }
 
@@ -515,6 +525,7 @@ static void on_attach(void *context)
 {
     struct usbip_replay *replay = context;
     replay->round = 0;
+    replay->steps = 0;
     rewind_replay(replay);
     for (unsigned i = 0; i < sizeof replay->latency_ms / sizeof replay->latency_ms[0]; i++)
         replay->latency_ms[i] = FTDI_DEFAULT_LATENCY_MS;
@@ -545,6 +556,24 @@ static const struct usbip_behaviour_ops replay_ops = {
     .out = replay_on_out,
     .in = on_in,
 };
+
+struct usbip_replay *usbip_replay_of(const struct usbip_device *device)
+{
+    const struct usbip_behaviour *behaviour = usbip_device_behaviour(device);
+    return behaviour->ops == &replay_ops ? behaviour->context : NULL;
+}
+
+bool usbip_replay_steps(const struct usbip_replay *replay)
+{
+    return replay->options.mode == USBIP_REPLAY_STEP;
+}
+
+void usbip_replay_step(struct usbip_replay *replay, uint32_t count)
+{
+    replay->steps += count;
+    if (usbip_device_is_claimed(replay->device))
+        replay_pump(replay);
+}
 
 /* ---- Life ---- */
 

@@ -15,11 +15,15 @@
 #include "emulator/capture/capture.h"
 #include "emulator/device.h"
 
+#define USBIP_REPLAY_MIN_SPEED 0.001
+#define USBIP_REPLAY_MAX_SPEED 1e6
+
 enum usbip_replay_mode {
     USBIP_REPLAY_GATED,  /* data once all that the host sent before them in the recording came */
     USBIP_REPLAY_STRICT, /* everything in the order of the recording */
     USBIP_REPLAY_TIMED,  /* gated, and with the recorded pauses */
     USBIP_REPLAY_FREE,   /* data as soon as the host asks */
+    USBIP_REPLAY_STEP,   /* gated, and no more than usbip_replay_step() allows */
 };
 
 enum usbip_replay_end {
@@ -105,6 +109,14 @@ struct usbip_replay *usbip_replay_new(const struct usbip_replay_options *options
 /* NULL is allowed. */
 void usbip_replay_free(struct usbip_replay *replay);
 
+/* The replay that a device is, or NULL. */
+struct usbip_replay *usbip_replay_of(const struct usbip_device *device);
+
+/* Lets the device say so many more things (transfers; FTDI: packets) in step mode, in the order of
+ * the recording. */
+void usbip_replay_step(struct usbip_replay *replay, uint32_t count);
+bool usbip_replay_steps(const struct usbip_replay *replay); /* whether it is in that mode */
+
 /* How often the host did otherwise, up to now. */
 uint64_t usbip_replay_divergences(const struct usbip_replay *replay);
 
@@ -118,7 +130,8 @@ struct usbip_replay_counters {
 struct usbip_replay_counters usbip_replay_counters(const struct usbip_replay *replay,
                                                    uint8_t endpoint);
 
-/* Writes the reports of all these replays as one JSON object. Returns whether that went well. */
+/* Writes the reports of all these replays, NULLs left out, as one JSON object. Returns whether that
+ * went well. */
 bool usbip_replay_write_report(struct usbip_replay *const *replays, unsigned count, FILE *file);
 
 #endif

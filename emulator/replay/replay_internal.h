@@ -57,6 +57,7 @@ struct usbip_replay {
     bool *done;                                            /* by ask */
     uint32_t prefix;                                       /* all asks before this one are done */
     uint32_t latency_ms[4];                                /* FTDI, by port */
+    uint64_t steps;                                        /* that USBIP_REPLAY_STEP has left */
     bool touched; /* this session, or round, something came or went */
     bool pumping;
     uint32_t round; /* of USBIP_REPLAY_LOOP */

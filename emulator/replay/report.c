@@ -5,7 +5,7 @@
 
 #include "emulator/replay/replay_internal.h"
 
-enum { MAX_LOGGED = 20, TEXT_SIZE = 400 };
+enum { MAX_LOGGED = 20, TEXT_SIZE = 640 };
 
 const char *usbip_divergence_name(enum usbip_divergence_kind kind)
 {
@@ -231,6 +231,8 @@ bool usbip_replay_write_report(struct usbip_replay *const *replays, unsigned cou
     json_t *list = json_array(), *object = json_object();
     uint64_t divergences = 0;
     for (unsigned i = 0; i < count; i++) {
+        if (!replays[i])
+            continue;
         json_array_append_new(list, replay_json(replays[i]));
         divergences += usbip_replay_divergences(replays[i]);
     }

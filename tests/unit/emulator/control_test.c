@@ -238,7 +238,7 @@ static void test_errors(void)
         {"{\"do\":\"\xff\"}", "this is not JSON: "},
         {"[1]", "a request is a JSON object, such as {\\\"do\\\": \\\"list\\\"}\"}"},
         {"{}", "do must name a request; there are: list, plug, unplug, fault-add, "
-               "fault-remove, fault-list, counters, quit\"}"},
+               "fault-remove, fault-list, counters, step, quit\"}"},
         {"{\"do\":1}", "do must name a request; there are: "},
         {"{\"do\":\"lists\"}", "there is no request \\\"lists\\\"; there are: list, "},
         {"{\"do\":\"list\",\"device\":\"1-1\"}", "list has no field \\\"device\\\"\"}"},
@@ -258,6 +258,7 @@ static void test_errors(void)
         {"{\"do\":\"fault-add\",\"name\":\"delay\",\"ms\":[]}", "ms must be an integer, a "},
         {"{\"do\":\"fault-remove\"}", "fault must be the number of a fault\"}"},
         {"{\"do\":\"fault-remove\",\"fault\":0}", "fault must be the number of a fault\"}"},
+        {"{\"do\":\"step\",\"device\":\"1-1\"}", "device 1-1 is not replayed step by step"},
         /* Text that was cut in the middle of a letter is still JSON. */
         {"{\"do\":\"1234567890123456789012345678901234567\xe2\x82\xac\xe2\x82\xac\"}",
          "there is no request \\\"1234567890123456789012345678901234567\xe2\x82\xac\\\""},

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "emulator/replay/check.h"
+#include "emulator/script.h"
 #include "tests/unit/emulator/capture/capture_fixture.h"
 #include "tests/unit/emulator/session_fixture.h"
 
@@ -273,6 +274,31 @@ static void test_timed(void)
     CU_ASSERT(got_nothing(&client));
     usbip_scheduler_advance(&fixture.scheduler, 1006000);
     CU_ASSERT(gets(1, "pong"));
+    CU_ASSERT(ends_well());
+    stop();
+}
+
+static void test_step(void)
+{
+    put_two_endpoints();
+    put_in("more");
+    options.mode = USBIP_REPLAY_STEP;
+    start();
+    submit_in(&client, 1, NOTIFICATIONS, 16, NULL);
+    submit_in(&client, 2, BULK_IN, 512, NULL);
+    submit_in(&client, 3, BULK_IN, 512, NULL);
+    CU_ASSERT(got_nothing(&client));
+    REQUIRE(usbip_replay_of(fixture.bus.devices[0]) == replay && usbip_replay_steps(replay));
+    usbip_replay_step(replay, 1);
+    CU_ASSERT(got_in(&client, 1, 0, "a120 0000 0000 0200 0300"));
+    CU_ASSERT(got_nothing(&client));
+    usbip_replay_step(replay, 2);
+    CU_ASSERT(gets(2, "data"));
+    CU_ASSERT(got_nothing(&client));
+    /* Gated all the same. */
+    submit_out_bytes(&client, 4, BULK_OUT, (const uint8_t *)"x", 1);
+    CU_ASSERT(gets(3, "more"));
+    CU_ASSERT(got_out(&client, 4, 0, 1));
     CU_ASSERT(ends_well());
     stop();
 }
@@ -812,6 +838,123 @@ static void test_check(void)
     options = (struct usbip_replay_options){0};
 }
 
+/* All that the session has sent. */
+static size_t play_once(uint8_t *bytes, size_t capacity)
+{
+    size_t size = 0;
+    put_ftdi();
+    put_out("ping");
+    put_in_bytes(BULK_IN, "\x21\x60pong", 6, 512, 0);
+    start();
+    for (uint32_t seqnum = 1; seqnum < 8; seqnum++)
+        submit_in(&client, seqnum, BULK_IN, 100, NULL);
+    submit_out(&client, 8, 0, "", "4009 0200 0000 0000");
+    submit_out_bytes(&client, 9, BULK_OUT, (const uint8_t *)"ping?", 5);
+    usbip_scheduler_advance(&fixture.scheduler, 100000);
+    const uint8_t *output;
+    size_t piece;
+    while ((piece = usbip_device_session_take_output(client.session, &output)) > 0) {
+        REQUIRE(piece <= capacity - size);
+        memcpy(bytes + size, output, piece);
+        size += piece;
+    }
+    stop();
+    return size;
+}
+
+static void test_determinism(void)
+{
+    uint8_t first[2048], second[2048];
+    size_t size = play_once(first, sizeof first);
+    CU_ASSERT(size > 9 * USBIP_HEADER_SIZE);
+    REQUIRE(play_once(second, sizeof second) == size);
+    CU_ASSERT_EQUAL(memcmp(first, second, size), 0);
+}
+
+/* ---- In Lua ---- */
+
+static struct usbip_script *new_script(const char *text, struct usbip_device **device,
+                                       char error_text[USBIP_SCRIPT_ERROR_SIZE])
+{
+    write_file("replay.lua", text, strlen(text));
+    const struct usbip_script_options script_options = {.path = file_path("replay.lua")};
+    return usbip_script_new(&script_options, &fixture.scheduler, &fixture.bus.log, device,
+                            error_text);
+}
+
+static void test_script(void)
+{
+    static const char text[] =
+        "replay {\n"
+        "    file = 'replay.pcap', mode = 'free', at_end = 'stall',\n"
+        "    on_divergence = function(d)\n"
+        "        if d.kind == 'no_answer' then return '\\7' .. d.setup:sub(2, 2) end\n"
+        "        return d.kind == 'data' and d.got:lower() == d.expected\n"
+        "    end,\n"
+        "    on_data = function(endpoint, bytes, record)\n"
+        "        if bytes == 'pong' then return bytes .. endpoint .. '/' .. record end\n"
+        "    end,\n"
+        "}\n";
+    char error_text[USBIP_SCRIPT_ERROR_SIZE];
+    struct usbip_device *device;
+    begin();
+    put_in("as it is");
+    put_out("ping");
+    put_in("pong");
+    write_file(file.name, file.bytes.data, file.bytes.size);
+    usbip_buffer_free(&file.bytes);
+    fixture_init(&fixture);
+    struct usbip_script *script = new_script(text, &device, error_text);
+    if (!script)
+        fprintf(stderr, "%s\n", error_text);
+    REQUIRE(script != NULL && usbip_bus_add(&fixture.bus, device) == 0);
+    replay = usbip_script_replay(script);
+    client_open(&fixture, &client);
+    client_import(&client);
+    client_configure(&client);
+    submit_in(&client, 1, BULK_IN, 512, NULL);
+    CU_ASSERT(gets(1, "as it is"));
+    submit_in(&client, 2, BULK_IN, 512, NULL);
+    CU_ASSERT(gets(2, "pong129/12"));
+    CU_ASSERT(sends(3, "PING"));
+    CU_ASSERT(control_in(&client, "c05f 0000 0000 0200", 0, "075f"));
+    CU_ASSERT_EQUAL(divergences(), 0);
+    CU_ASSERT(sends(4, "x"));
+    CU_ASSERT_EQUAL(divergences(), 1);
+    submit_in(&client, 5, BULK_IN, 512, NULL);
+    CU_ASSERT(got_in(&client, 5, -USBIP_EPIPE, ""));
+    client_close(&client);
+    fixture_free(&fixture);
+    usbip_script_free(script);
+}
+
+static void expect_script_error(const char *text, const char *part)
+{
+    char error_text[USBIP_SCRIPT_ERROR_SIZE] = "";
+    struct usbip_device *device;
+    fixture_init(&fixture);
+    CU_ASSERT(new_script(text, &device, error_text) == NULL);
+    if (!strstr(error_text, part))
+        fprintf(stderr, "%s\n", error_text);
+    CU_ASSERT(strstr(error_text, part) != NULL);
+    fixture_free(&fixture);
+}
+
+static void test_script_errors(void)
+{
+    expect_script_error("replay { }", "replay: no file");
+    expect_script_error("replay { file = 'replay.pcap', mod = 1 }", "there is no field mod");
+    expect_script_error("replay { file = 'replay.pcap', mode = 'fast' }", "mode must be gated");
+    expect_script_error("replay { file = 'replay.pcap', speed = 0 }", "speed must be a number");
+    expect_script_error("replay { file = 'none.pcap' }", "none.pcap");
+    expect_script_error("replay { file = '/etc/passwd' }", "not beside the script");
+    expect_script_error("replay { file = '../x' }", "not beside the script");
+    expect_script_error("replay { file = 'replay.pcap' } function on_open() end",
+                        "on_open() is never called on a device that is replayed");
+    expect_script_error("device { type = 'ftdi' } replay { file = 'replay.pcap' }",
+                        "a script is one device");
+}
+
 int main(void)
 {
     CU_TestInfo tests[] = {
@@ -821,6 +964,7 @@ int main(void)
         {"free: IN data at once", test_free},
         {"strict: the recorded order", test_strict},
         {"timed: the recorded pauses", test_timed},
+        {"step: one after the other", test_step},
         {"OUT data cut otherwise", test_cuts_of_out},
         {"IN data cut otherwise", test_cuts_of_in},
         {"full transfers and the empty one behind", test_full_transfers},
@@ -841,6 +985,9 @@ int main(void)
         {"OUT data that never came", test_missing},
         {"hooks", test_hooks},
         {"check", test_check},
+        {"the same commands, the same replies", test_determinism},
+        {"replay { } in Lua", test_script},
+        {"replay { } with mistakes", test_script_errors},
         CU_TEST_INFO_NULL,
     };
     return run_tests("replay", tests);

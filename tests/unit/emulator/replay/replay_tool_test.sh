@@ -1,0 +1,68 @@
+#!/bin/bash
+# Replays as users of the tool see them.
+#
+# Arguments: the tool, docs/captures.md, captures/echo_ftdi_tcp.pcap, more captures.
+set -u
+tool=$PWD/$1
+docs=$PWD/$2
+shift 2
+originals=("${@/#/$PWD/}")
+cd "$TEST_TMPDIR" || exit 1
+mkdir -p captures
+cp "${originals[@]}" captures
+capture=captures/echo_ftdi_tcp.pcap
+failures=0
+
+fail() {
+    echo "FAILED: $*" >&2
+    failures=$((failures + 1))
+}
+
+# expect STATUS LINE ARGUMENT...: nothing on standard output, LINE (a pattern) on standard error.
+expect() {
+    local status=$1 line=$2 output error got
+    shift 2
+    output=$("$tool" "$@" 2>expected_error)
+    got=$?
+    error=$(cat expected_error)
+    [ "$got" -eq "$status" ] || fail "$*: exit status $got instead of $status"
+    [ -z "$output" ] || fail "$*: unexpected output: $output"
+    # shellcheck disable=SC2053  # a pattern
+    [[ $error == $line ]] || fail "$*: \"$error\" is not \"$line\""
+}
+
+# What the tool is told.
+name=usbip-emulator
+help="; $name --help shows the options"
+expect 2 "$name: --replay fast: not gated, strict, timed, free or step$help" --replay fast "$capture"
+expect 2 "$name: --speed 0: not a number from 0.001 to 1000000$help" --speed 0 "$capture"
+expect 2 "$name: --speed nan: not a number from 0.001 to 1000000$help" --speed nan "$capture"
+expect 2 "$name: --at-end stop: not hold, loop, stall or disconnect$help" --at-end stop "$capture"
+expect 2 "$name: --match some: not exact, setup or any$help" --match some "$capture"
+expect 2 "$name: --device 1-1: neither BUS.DEV in decimal nor VID:PID in hexadecimal$help" \
+    --device 1-1 "$capture"
+name='usbip-emulator replay-check'
+help="; $name --help shows the options"
+expect 2 "$name: no FILE given$help" replay-check
+expect 2 "$name: --replay step: not gated, strict, timed or free$help" \
+    replay-check --replay step "$capture"
+
+# Files that are no good: one line, and no server.
+head -c 3000 "$capture" >cut.pcap
+head -c 24 "$capture" >empty.pcap
+for file in cut.pcap empty.pcap; do
+    expect 1 "usbip-emulator: $file: *" --listen 127.0.0.1:0 "$file"
+    expect 1 "$name: $file: *" replay-check "$file"
+    [ "$(wc -l <expected_error)" -eq 1 ] || fail "$file: $(cat expected_error)"
+done
+expect 1 "usbip-emulator: $capture: *1.9*" --listen 127.0.0.1:0 --device 1.9 "$capture"
+
+# The project's captures agree with themselves, in every order.
+output=$("$tool" replay-check "$capture") || fail "replay-check $capture: $output"
+[[ $(cat "$docs") == *"$output"* ]] || fail "docs/captures.md does not show: $output"
+for mode in gated strict timed free; do
+    "$tool" replay-check --replay "$mode" captures/*.pcap >output || fail "$mode: $(cat output)"
+    [ "$(grep -c ' 0 divergences' output)" -eq ${#originals[@]} ] || fail "$mode: $(cat output)"
+done
+
+[ $failures -eq 0 ]
