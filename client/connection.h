@@ -92,8 +92,9 @@ uint64_t usbip_connection_deadline_ms(const struct usbip_connection *connection)
 int usbip_connection_process(struct usbip_connection *connection);
 
 /*
- * Waits until the descriptor is ready, a deadline of the connection or `until_ms` has come, and
- * processes. Returns as usbip_connection_process() does; time passing is no error.
+ * Sends what waits, waits until the descriptor is ready, a deadline of the connection or `until_ms`
+ * has come, and processes. Little that is to be sent after that may be left for the next call.
+ * Returns as usbip_connection_process() does; time passing is no error.
  */
 int usbip_connection_wait(struct usbip_connection *connection, uint64_t until_ms);
 
