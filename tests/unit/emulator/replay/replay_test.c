@@ -264,6 +264,7 @@ static void test_timed(void)
     begin();
     put_out("ping");
     put_in("pong");
+    put_in("more");
     options.mode = USBIP_REPLAY_TIMED;
     options.speed = 0.5;
     start();
@@ -274,6 +275,12 @@ static void test_timed(void)
     CU_ASSERT(got_nothing(&client));
     usbip_scheduler_advance(&fixture.scheduler, 1006000);
     CU_ASSERT(gets(1, "pong"));
+    /* "more" is completed 2 ms after "pong". */
+    submit_in(&client, 3, BULK_IN, 512, NULL);
+    usbip_scheduler_advance(&fixture.scheduler, 1009999);
+    CU_ASSERT(got_nothing(&client));
+    usbip_scheduler_advance(&fixture.scheduler, 1010000);
+    CU_ASSERT(gets(3, "more"));
     CU_ASSERT(ends_well());
     stop();
 }
