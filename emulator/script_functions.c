@@ -140,10 +140,18 @@ static uint8_t check_endpoint(lua_State *L, struct usbip_device *device, const c
     return (uint8_t)luaL_error(L, "%s(): the device has no endpoint %I", function, endpoint);
 }
 
+/* What is said and halted on a device that is replayed, the recording decides. */
+static void refuse_replayed(lua_State *L, const char *function)
+{
+    if (script_of(L)->replay_options.path)
+        luaL_error(L, "%s(): not on a device that is replayed", function);
+}
+
 static int script_send(lua_State *L)
 {
     struct usbip_script *script = script_of(L);
     struct usbip_device *device = script_need_device(L, "send");
+    refuse_replayed(L, "send");
     if (!script->is_raw)
         return luaL_error(L, "send(): only for devices of type \"raw\"; this one has write()");
     uint8_t endpoint = check_endpoint(L, device, "send");
@@ -163,6 +171,7 @@ static int script_send(lua_State *L)
 static int script_halt(lua_State *L)
 {
     struct usbip_device *device = script_need_device(L, "halt");
+    refuse_replayed(L, "halt");
     uint8_t endpoint = check_endpoint(L, device, "halt");
     script_dialogue_forget_arriving(script_of(L));
     usbip_device_halt(device, endpoint);

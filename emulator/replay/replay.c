@@ -181,6 +181,12 @@ static bool is_released(struct usbip_replay *replay, struct replay_cursor *curso
            usbip_timer_arm(scheduler, &cursor->timer, cursor->due_us) < 0;
 }
 
+/* The same with a transfer in hand: nobody else may be asked then, who could do anything to it. */
+static bool is_released_at_once(struct usbip_replay *replay, struct replay_cursor *cursor)
+{
+    return (cursor->asked || !replay->options.hooks.edit) && is_released(replay, cursor);
+}
+
 static void forget_data(struct replay_cursor *cursor)
 {
     free(cursor->edited);
@@ -245,7 +251,7 @@ static size_t take_data(struct usbip_replay *replay, struct replay_cursor *curso
             was_full(replay, cursor, answer) && replay->options.mode != USBIP_REPLAY_STRICT;
         finish_answer(replay, cursor);
         answer = answer_of(cursor);
-        if (!goes_on || !answer || !is_released(replay, cursor) || answer->stall ||
+        if (!goes_on || !answer || !is_released_at_once(replay, cursor) || answer->stall ||
             cursor->data.size == 0)
             break;
     }
@@ -348,7 +354,7 @@ static void send_packets(struct usbip_replay *replay, struct replay_cursor *curs
     }
     do {
         packet = 0;
-        if (is_released(replay, cursor) && !answer_of(cursor)->stall)
+        if (is_released_at_once(replay, cursor) && !answer_of(cursor)->stall)
             packet = put_packet(replay, cursor, room + size, length - size);
         if (packet == 0 && length - size >= FTDI_STATUS_SIZE) {
             memcpy(room + size, cursor->status, FTDI_STATUS_SIZE);
@@ -363,15 +369,16 @@ static void send_packets(struct usbip_replay *replay, struct replay_cursor *curs
 static void pump_packets(struct usbip_replay *replay, struct replay_cursor *cursor)
 {
     struct usbip_scheduler *scheduler = replay->scheduler;
-    struct usbip_urb *urb;
-    while ((urb = usbip_device_next_urb(replay->device, cursor->endpoint->address)) != NULL &&
-           is_released(replay, cursor)) {
+    struct usbip_urb *urb = NULL;
+    while (is_released(replay, cursor) &&
+           (urb = usbip_device_next_urb(replay->device, cursor->endpoint->address)) != NULL) {
         replay->touched = true;
         if (answer_of(cursor)->stall)
             halt(replay, cursor);
         else
             send_packets(replay, cursor, urb);
     }
+    urb = usbip_device_next_urb(replay->device, cursor->endpoint->address);
     uint64_t due_us = cursor->last_sent_us + latency_us(replay, cursor);
     if (due_us < scheduler->now_us)
         due_us = scheduler->now_us;

@@ -264,6 +264,7 @@ static void test_timed(void)
     begin();
     put_out("ping");
     put_in("pong");
+    put_in("more");
     options.mode = USBIP_REPLAY_TIMED;
     options.speed = 0.5;
     start();
@@ -274,6 +275,12 @@ static void test_timed(void)
     CU_ASSERT(got_nothing(&client));
     usbip_scheduler_advance(&fixture.scheduler, 1006000);
     CU_ASSERT(gets(1, "pong"));
+    /* "more" is completed 2 ms after "pong". */
+    submit_in(&client, 3, BULK_IN, 512, NULL);
+    usbip_scheduler_advance(&fixture.scheduler, 1009999);
+    CU_ASSERT(got_nothing(&client));
+    usbip_scheduler_advance(&fixture.scheduler, 1010000);
+    CU_ASSERT(gets(3, "more"));
     CU_ASSERT(ends_well());
     stop();
 }
@@ -617,6 +624,31 @@ static void test_ftdi_cuts(void)
     stop();
 }
 
+static void shorten(void *context, uint8_t endpoint, uint32_t record,
+                    struct usbip_replay_bytes *bytes)
+{
+    (void)context;
+    (void)endpoint;
+    (void)record;
+    if (bytes->size == 62)
+        *bytes = (struct usbip_replay_bytes){(const uint8_t *)"short", 5};
+}
+
+static void test_ftdi_edited(void)
+{
+    put_ftdi();
+    options.hooks.edit = shorten;
+    start();
+    submit_out(&client, 1, 0, "", "4009 0200 0000 0000");
+    CU_ASSERT(got_out(&client, 1, 0, 0));
+    submit_in(&client, 2, BULK_IN, 512, NULL);
+    CU_ASSERT(got_in(&client, 2, 0, "3160 73686f7274"));
+    submit_in(&client, 3, BULK_IN, 512, NULL);
+    CU_ASSERT(got_in(&client, 3, 0, "3160 6464646464646464"));
+    CU_ASSERT(ends_well());
+    stop();
+}
+
 /* ---- The end ---- */
 
 static void test_at_end(void)
@@ -889,6 +921,7 @@ static void test_script(void)
         "    file = 'replay.pcap', mode = 'free', at_end = 'stall',\n"
         "    on_divergence = function(d)\n"
         "        if d.kind == 'no_answer' then return '\\7' .. d.setup:sub(2, 2) end\n"
+        "        if d.got == 'x' then halt(2) end\n"
         "        return d.kind == 'data' and d.got:lower() == d.expected\n"
         "    end,\n"
         "    on_data = function(endpoint, bytes, record)\n"
@@ -921,6 +954,7 @@ static void test_script(void)
     CU_ASSERT_EQUAL(divergences(), 0);
     CU_ASSERT(sends(4, "x"));
     CU_ASSERT_EQUAL(divergences(), 1);
+    CU_ASSERT(strstr(fixture.log, "halt(): not on a device that is replayed") != NULL);
     submit_in(&client, 5, BULK_IN, 512, NULL);
     CU_ASSERT(got_in(&client, 5, -USBIP_EPIPE, ""));
     client_close(&client);
@@ -978,6 +1012,7 @@ int main(void)
         {"a stalled OUT endpoint", test_stalled_out},
         {"FTDI: status, idle packets", test_ftdi},
         {"FTDI: cut otherwise", test_ftdi_cuts},
+        {"FTDI: edited", test_ftdi_edited},
         {"at the end: stall, disconnect", test_at_end},
         {"at the end: loop", test_loop},
         {"from the beginning for each client", test_again},
