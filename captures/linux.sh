@@ -1,16 +1,19 @@
 #!/bin/sh
-# Makes linux_ftdi_sio.pcap, linux_cdc_acm.pcap and qemu_ftdi.pcap: the kernel of a Linux guest attaches to
-# scripts/echo_ftdi.lua and scripts/echo_acm.lua, and a session is held with the port that its driver makes
-# (tests/linux/vhci_replay.scenario.sh). The emulator records. For the third file, the device is the one that
-# QEMU emulates, and QEMU records.
+# Makes linux_*.pcap, qemu_ftdi.pcap and usbmon_*.pcap: a session is held with the port that a driver of the
+# kernel of a Linux guest makes (tests/linux/vhci_replay.scenario.sh). In linux_*.pcap the device is
+# scripts/echo_ftdi.lua or scripts/echo_acm.lua, and the emulator records. In qemu_ftdi.pcap it is the one
+# that QEMU emulates, and QEMU records. In usbmon_*.pcap the guest records, its device being QEMU's or the
+# CDC-ACM gadget of Linux on dummy_hcd.
 #
-# Usage: captures/linux.sh, in the workspace.
+# Usage: captures/linux.sh [NAME...], in the workspace; a NAME is a file's without .pcap.
 set -eu
-for name in ftdi:linux_ftdi_sio cdc_acm:linux_cdc_acm qemu_ftdi:qemu_ftdi; do
-    file=/tmp/${name#*:}.$$.pcap
+[ $# -gt 0 ] || set -- linux_ftdi_sio linux_cdc_acm qemu_ftdi usbmon_ftdi_sio usbmon_cdc_acm
+for name in "$@"; do
+    device=${name#linux_}
+    file=/tmp/$name.$$.pcap
     ./bazelw test --nocache_test_results --spawn_strategy=local --test_env=RECORD="$file" \
-        "//tests/linux:vhci_replay_${name%:*}"
-    cp "$file" "captures/${name#*:}.pcap"
-    chmod 644 "captures/${name#*:}.pcap"
+        "//tests/linux:vhci_replay_${device%_sio}"
+    cp "$file" "captures/$name.pcap"
+    chmod 644 "captures/$name.pcap"
     rm "$file"
 done

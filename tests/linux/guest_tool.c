@@ -26,6 +26,10 @@
  *     prints each control request on this bus, until SIGTERM: bmRequestType bRequest wValue wIndex
  *     wLength DATA, in hexadecimal. Status 1 when it missed something.
  *
+ * guest_tool usbmon-pcap BUS
+ *     writes what happens on this bus, 0 being all, to standard output as a pcap file. Otherwise as
+ * usbmon.
+ *
  * guest_tool serve
  *     does tasks of the conformance suite, see guest_serve.c
  */
@@ -469,7 +473,7 @@ static int run_relay(const char *device, const char *address, const char *port)
 }
 
 /* Linux, Documentation/usb/usbmon.rst: the binary interface. No header of the kernel's declares it.
- */
+ * LINKTYPE_USB_LINUX_MMAPPED has this before each packet's data. */
 struct usbmon_packet {
     uint64_t id;
     unsigned char type;          /* 'S' submission, 'C' completion, 'E' submission error */
@@ -514,7 +518,54 @@ static void terminate(int signal_number)
     terminated = 1;
 }
 
-static int run_usbmon(const char *bus)
+/* Prints the submission of a control request, passes over all other events. */
+static void print_request(const struct usbmon_packet *packet, const unsigned char *data)
+{
+    if (packet->type != 'S' || packet->transfer_type != 2 || packet->flag_setup != 0)
+        return;
+    const unsigned char *setup = packet->setup;
+    printf("%02x %02x %02x%02x %02x%02x %02x%02x ", setup[0], setup[1], setup[3], setup[2],
+           setup[5], setup[4], setup[7], setup[6]);
+    for (size_t i = 0; packet->flag_data == 0 && i < packet->captured; i++)
+        printf("%02x", data[i]);
+    putchar('\n');
+    fflush(stdout);
+}
+
+enum {
+    PCAP_MAGIC = 0xa1b2c3d4, /* time stamps in microseconds */
+    PCAP_SNAPLEN = 262144,
+    LINKTYPE_USB_LINUX_MMAPPED = 220,
+};
+
+static void write_pcap_header(void)
+{
+    struct {
+        uint32_t magic;
+        uint16_t major, minor;
+        uint32_t zone, accuracy, snaplen, linktype;
+    } header = {PCAP_MAGIC, 2, 4, 0, 0, PCAP_SNAPLEN, LINKTYPE_USB_LINUX_MMAPPED};
+    fwrite(&header, sizeof header, 1, stdout);
+    fflush(stdout);
+}
+
+static void write_pcap_packet(const struct usbmon_packet *packet, const unsigned char *data)
+{
+    struct {
+        uint32_t seconds, microseconds, captured, size;
+    } header = {
+        .seconds = (uint32_t)packet->seconds,
+        .microseconds = (uint32_t)packet->microseconds,
+        .captured = (uint32_t)sizeof *packet + packet->captured,
+        .size = (uint32_t)sizeof *packet + packet->length,
+    };
+    fwrite(&header, sizeof header, 1, stdout);
+    fwrite(packet, sizeof *packet, 1, stdout);
+    fwrite(data, packet->captured, 1, stdout);
+}
+
+/* With pcap, writes all events to a file instead of the control requests in text. */
+static int run_usbmon(const char *bus, bool pcap)
 {
     char path[64];
     snprintf(path, sizeof path, "/dev/usbmon%u", number(bus));
@@ -533,11 +584,15 @@ static int run_usbmon(const char *bus)
     struct sigaction action = {.sa_handler = terminate};
     sigaction(SIGTERM, &action, NULL);
 
-    puts("watching");
-    fflush(stdout);
+    if (pcap) {
+        write_pcap_header();
+    } else {
+        puts("watching");
+        fflush(stdout);
+    }
     for (;;) {
         struct usbmon_packet packet;
-        unsigned char data[256];
+        static unsigned char data[PCAP_SNAPLEN - sizeof packet];
         struct usbmon_get get = {.packet = &packet, .data = data, .size = sizeof data};
         if (ioctl(fd, USBMON_GET, &get) < 0) {
             if (errno != EAGAIN)
@@ -549,16 +604,13 @@ static int run_usbmon(const char *bus)
             ppoll(&poll_fd, 1, NULL, &open_mask);
             continue;
         }
-        if (packet.type != 'S' || packet.transfer_type != 2 || packet.flag_setup != 0)
-            continue;
-        const unsigned char *setup = packet.setup;
-        printf("%02x %02x %02x%02x %02x%02x %02x%02x ", setup[0], setup[1], setup[3], setup[2],
-               setup[5], setup[4], setup[7], setup[6]);
-        for (size_t i = 0; packet.flag_data == 0 && i < packet.captured && i < sizeof data; i++)
-            printf("%02x", data[i]);
-        putchar('\n');
-        fflush(stdout);
+        if (pcap)
+            write_pcap_packet(&packet, data);
+        else
+            print_request(&packet, data);
     }
+    if (fflush(stdout) != 0 || ferror(stdout))
+        fail("%s: output: %s", path, strerror(errno));
     struct usbmon_statistics statistics;
     if (ioctl(fd, USBMON_STATISTICS, &statistics) < 0)
         fail("%s: statistics: %s", path, strerror(errno));
@@ -576,9 +628,11 @@ int main(int argc, char **argv)
     if (argc == 5 && !strcmp(argv[1], "relay"))
         return run_relay(argv[2], argv[3], argv[4]);
     if (argc == 3 && !strcmp(argv[1], "usbmon"))
-        return run_usbmon(argv[2]);
+        return run_usbmon(argv[2], false);
+    if (argc == 3 && !strcmp(argv[1], "usbmon-pcap"))
+        return run_usbmon(argv[2], true);
     if (argc == 2 && !strcmp(argv[1], "serve"))
         return guest_serve();
     fail("usage: guest_tool tty DEVICE STEP... | echo DEVICE | relay DEVICE ADDRESS PORT |"
-         " usbmon BUS | serve");
+         " usbmon BUS | usbmon-pcap BUS | serve");
 }

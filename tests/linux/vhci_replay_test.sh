@@ -1,7 +1,8 @@
 #!/bin/bash
 # The kernel of a Linux guest opens a device that is replayed from $CAPTURE: its driver must find nothing
 # amiss, and read what was recorded. With RECORD=FILE in the environment, the device is the example
-# script instead, or QEMU's FTDI, and the session is recorded to FILE: captures/linux.sh makes its files so.
+# script instead, or QEMU's FTDI, or the gadget of Linux, and the session is recorded to FILE:
+# captures/linux.sh makes its files so.
 
 # shellcheck source=tests/linux/guest.sh
 . "$GUEST_LIBRARY"
@@ -12,21 +13,42 @@ far_end() {
 }
 
 case $DEVICE in
-cdc_acm) driver=cdc_acm tty=ttyACM0 ;;
-ftdi | qemu_ftdi) driver=ftdi_sio tty=ttyUSB0 ;;
+cdc_acm | usbmon_cdc_acm) driver=cdc_acm tty=ttyACM0 ;;
+ftdi | qemu_ftdi | usbmon_ftdi) driver=ftdi_sio tty=ttyUSB0 ;;
 *) fail "no such DEVICE: $DEVICE" ;;
 esac
-if [ -n "${RECORD:-}" ] && [ "$DEVICE" = qemu_ftdi ]; then
-    mkfifo "$work"/line.{in,out}
-    start far_end far_end
-    guest_boot usbip_port=0 "driver=$driver" "tty=$tty" -- \
-        -device piix3-usb-uhci -chardev "pipe,id=line,path=$work/line" \
-        -device "usb-serial,chardev=line,always-plugged=on,pcap=$RECORD"
+session=("driver=$driver" "tty=$tty" breaks=1)
+[ "$DEVICE" != usbmon_cdc_acm ] || session[2]=breaks=0
+
+# record_usbmon HOST [-- QEMU_OPTION...] : the guest records what its host controller's driver does.
+record_usbmon() {
+    local host=$1
+    shift
+    guest_boot "host=$host" usbmon=1 "${session[@]}" "$@"
     guest_end
-    verdict attach settings lines break echo detach
+    base64 -d "$notes" | gzip -d >"$RECORD"
+    verdict attach settings lines break echo detach usbmon
     exit
-fi
+}
+
 if [ -n "${RECORD:-}" ]; then
+    line=(-device piix3-usb-uhci -chardev "pipe,id=line,path=$work/line")
+    usb_serial=usb-serial,chardev=line,always-plugged=on
+    case $DEVICE in
+    usbmon_cdc_acm) record_usbmon dummy_hcd ;;
+    qemu_ftdi | usbmon_ftdi)
+        mkfifo "$work"/line.{in,out}
+        start far_end far_end
+        ;;&
+    usbmon_ftdi) record_usbmon uhci_hcd -- "${line[@]}" -device "$usb_serial" ;;
+    qemu_ftdi)
+        guest_boot host=uhci_hcd usbmon=0 "${session[@]}" -- \
+            "${line[@]}" -device "$usb_serial,pcap=$RECORD"
+        guest_end
+        verdict attach settings lines break echo detach
+        exit
+        ;;
+    esac
     device=("$EXAMPLE" --record "$RECORD")
 else
     device=("$CAPTURE" --divergence "$work/report.json")
@@ -34,7 +56,7 @@ fi
 start_server emulator "$work/port" "$EMULATOR" --listen 127.0.0.1:0 --port-file "$work/port" \
     "${device[@]}"
 
-guest_boot "usbip_port=$port" "driver=$driver" "tty=$tty"
+guest_boot host=vhci_hcd usbmon=0 "usbip_port=$port" "${session[@]}"
 guest_end
 check no_divergence stop emulator
 grep divergence "$work/emulator.log" || :
