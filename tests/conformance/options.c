@@ -113,13 +113,7 @@ bool parse_address(const char *text, struct target *target)
 
 static bool names_a_case(const char *text)
 {
-    for (size_t i = 0; i < section_count; i++) {
-        for (size_t j = 0; j < sections[i]->count; j++) {
-            if (case_is_wanted(sections[i], &sections[i]->cases[j], &text, 1))
-                return true;
-        }
-    }
-    return false;
+    return case_is_named(&(struct case_list){sections, section_count}, text);
 }
 
 enum option_value {

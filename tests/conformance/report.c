@@ -56,6 +56,18 @@ bool case_is_wanted(const struct section *section, const struct conformance_case
     return is;
 }
 
+bool case_is_named(const struct case_list *cases, const char *name)
+{
+    for (size_t i = 0; i < cases->count; i++) {
+        const struct section *section = cases->sections[i];
+        for (size_t j = 0; j < section->count; j++) {
+            if (case_is_wanted(section, &section->cases[j], &name, 1))
+                return true;
+        }
+    }
+    return false;
+}
+
 /* Whether the section of a result has none before it. */
 static bool starts_section(const struct report *report, size_t i)
 {

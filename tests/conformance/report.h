@@ -62,5 +62,7 @@ int report_write_all(const struct report_outputs *outputs, const char *program,
 /* Whether a case is meant by these names (ids, names, letters of sections); none means all. */
 bool case_is_wanted(const struct section *section, const struct conformance_case *conformance_case,
                     const char *const *wanted, size_t wanted_count);
+/* Whether a name means any of these cases. */
+bool case_is_named(const struct case_list *cases, const char *name);
 
 #endif

@@ -16,7 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { READ_SIZE = 256 << 10, SHOWN_BYTES = 64, FIRST_SEQNUM = 2 };
+enum { READ_SIZE = 256 << 10, FIRST_SEQNUM = 2 };
 
 /* ---- Log ---- */
 
@@ -40,10 +40,10 @@ void wire_log_add(struct wire_log *log, const char *format, ...)
     log->count++;
 }
 
-static const char *hex_of(const void *data, size_t size, char text[3 * SHOWN_BYTES + 4])
+const char *wire_log_hex(const void *data, size_t size, char text[WIRE_LOG_HEX_SIZE])
 {
     const uint8_t *bytes = data;
-    size_t shown = size < SHOWN_BYTES ? size : SHOWN_BYTES, at = 0;
+    size_t shown = size < WIRE_LOG_SHOWN ? size : WIRE_LOG_SHOWN, at = 0;
     text[0] = '\0';
     for (size_t i = 0; i < shown; i++)
         at += (size_t)sprintf(text + at, "%s%02x", i > 0 && i % 4 == 0 ? " " : "", bytes[i]);
@@ -52,11 +52,16 @@ static const char *hex_of(const void *data, size_t size, char text[3 * SHOWN_BYT
     return text;
 }
 
+void wire_log_bytes(struct wire_log *log, char tag, const char *what, const void *bytes,
+                    size_t size)
+{
+    char text[WIRE_LOG_HEX_SIZE];
+    wire_log_add(log, "%c %s %zu bytes: %s", tag, what, size, wire_log_hex(bytes, size, text));
+}
+
 static void log_bytes(struct wire *wire, const char *what, const void *bytes, size_t size)
 {
-    char text[3 * SHOWN_BYTES + 4];
-    wire_log_add(wire->log, "%c %s %zu bytes: %s", wire->tag, what, size,
-                 hex_of(bytes, size, text));
+    wire_log_bytes(wire->log, wire->tag, what, bytes, size);
 }
 
 /* ---- Connection ---- */
@@ -362,14 +367,14 @@ uint32_t wire_append_submit(struct wire *wire, struct usbip_buffer *buffer,
                                              .length = submit->length,
                                              .isochronous = submit->packets != NULL,
                                              .in = submit->direction == USBIP_DIR_IN});
-    char text[3 * SHOWN_BYTES + 4];
+    char text[WIRE_LOG_HEX_SIZE];
     wire_log_add(wire->log,
                  "%c > CMD_SUBMIT seqnum %" PRIu32 " devid %08" PRIx32 " %s ep %" PRIu32
                  " flags %" PRIx32 " length %" PRIu32 " packets %" PRId32 " interval %" PRId32
                  " setup %s",
                  wire->tag, header.seqnum, header.devid, header.direction ? "IN" : "OUT", header.ep,
                  submit->flags, submit->length, submit->number_of_packets, submit->interval,
-                 hex_of(submit->setup, USBIP_SETUP_SIZE, text));
+                 wire_log_hex(submit->setup, USBIP_SETUP_SIZE, text));
     return header.seqnum;
 }
 
@@ -447,18 +452,19 @@ static struct wire_request *find_pending(struct wire *wire, uint32_t seqnum)
 
 static void log_reply(struct wire *wire, const struct wire_pdu *pdu)
 {
-    char text[3 * SHOWN_BYTES + 4];
+    char text[WIRE_LOG_HEX_SIZE];
     const struct usbip_header *header = &pdu->header;
     if (header->command == USBIP_RET_UNLINK)
         wire_log_add(wire->log, "%c < RET_UNLINK seqnum %" PRIu32 " status %" PRId32 "%s",
                      wire->tag, header->seqnum, header->ret_unlink.status,
                      pdu->known ? "" : " (answers nothing)");
     else
-        wire_log_add(
-            wire->log,
-            "%c < RET_SUBMIT seqnum %" PRIu32 " status %" PRId32 " actual_length %" PRIu32 "%s %s",
-            wire->tag, header->seqnum, header->ret_submit.status, header->ret_submit.actual_length,
-            pdu->known ? "" : " (answers nothing)", hex_of(pdu->payload, pdu->payload_size, text));
+        wire_log_add(wire->log,
+                     "%c < RET_SUBMIT seqnum %" PRIu32 " status %" PRId32 " actual_length %" PRIu32
+                     "%s %s",
+                     wire->tag, header->seqnum, header->ret_submit.status,
+                     header->ret_submit.actual_length, pdu->known ? "" : " (answers nothing)",
+                     wire_log_hex(pdu->payload, pdu->payload_size, text));
 }
 
 static struct wire_pdu *add_pdu(struct wire *wire)

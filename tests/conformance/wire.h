@@ -16,6 +16,8 @@
 enum {
     WIRE_LOG_LINES = 48, /* of an exchange are kept: the first half and the last */
     WIRE_LOG_LINE_SIZE = 320,
+    WIRE_LOG_SHOWN = 64, /* bytes of a payload that a line shows, in hex */
+    WIRE_LOG_HEX_SIZE = 3 * WIRE_LOG_SHOWN + 4,
     WIRE_MAX_PAYLOAD = 16 << 20, /* bytes in one reply; more is a stream that is out of step */
     WIRE_MAX_UNREAD = 64 << 20,  /* bytes from the server that no case has looked at */
     WIRE_MAX_UNASKED = 10000,    /* replies that answer nothing */
@@ -35,6 +37,12 @@ void wire_make_plain(char *text);
 /* One line, as printf, made plain. */
 void wire_log_add(struct wire_log *log, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+
+/* Bytes in hex, as far as a line shows them; returns text. */
+const char *wire_log_hex(const void *data, size_t size, char text[WIRE_LOG_HEX_SIZE]);
+/* One line with bytes of the connection `tag`. */
+void wire_log_bytes(struct wire_log *log, char tag, const char *what, const void *bytes,
+                    size_t size);
 
 enum wire_event {
     WIRE_OK,     /* bytes, or a PDU */

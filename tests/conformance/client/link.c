@@ -17,7 +17,7 @@
 #include "tests/conformance/client/case_server.h"
 #include "tests/conformance/trial.h"
 
-enum { READ_SIZE = 64 << 10, SHOWN_BYTES = 64, SENDS_AT_ONCE = 512, PIECES_PER_MS = 8 };
+enum { READ_SIZE = 64 << 10, SENDS_AT_ONCE = 512, PIECES_PER_MS = 8 };
 
 static struct case_server *server_of(const struct link *link)
 {
@@ -39,29 +39,15 @@ static void take(struct usbip_buffer *buffer, size_t size)
 
 /* ---- Log ---- */
 
-static const char *hex_of(const void *data, size_t size, char text[3 * SHOWN_BYTES + 4])
-{
-    const uint8_t *bytes = data;
-    size_t shown = size < SHOWN_BYTES ? size : SHOWN_BYTES, at = 0;
-    text[0] = '\0';
-    for (size_t i = 0; i < shown; i++)
-        at += (size_t)sprintf(text + at, "%s%02x", i > 0 && i % 4 == 0 ? " " : "", bytes[i]);
-    if (shown < size)
-        strcpy(text + at, "...");
-    return text;
-}
-
 static void log_bytes(struct link *link, const char *what, const void *bytes, size_t size)
 {
-    char text[3 * SHOWN_BYTES + 4];
-    wire_log_add(&link->trial->log, "%c %s %zu bytes: %s", link->tag, what, size,
-                 hex_of(bytes, size, text));
+    wire_log_bytes(&link->trial->log, link->tag, what, bytes, size);
 }
 
 static void log_request(struct link *link, const struct usbip_header *header,
                         const uint8_t *payload, size_t size)
 {
-    char setup[3 * SHOWN_BYTES + 4], data[3 * SHOWN_BYTES + 4];
+    char setup[WIRE_LOG_HEX_SIZE], data[WIRE_LOG_HEX_SIZE];
     if (header->command == USBIP_CMD_UNLINK) {
         wire_log_add(&link->trial->log, "%c < CMD_UNLINK seqnum %" PRIu32 " of %" PRIu32, link->tag,
                      header->seqnum, header->cmd_unlink.unlink_seqnum);
@@ -74,14 +60,14 @@ static void log_request(struct link *link, const struct usbip_header *header,
         link->tag, header->seqnum, header->devid, header->direction ? "IN" : "OUT", header->ep,
         header->cmd_submit.transfer_flags, header->cmd_submit.transfer_buffer_length,
         header->cmd_submit.number_of_packets, header->cmd_submit.interval,
-        hex_of(header->cmd_submit.setup, USBIP_SETUP_SIZE, setup), size > 0 ? " | " : "",
-        hex_of(payload, size, data));
+        wire_log_hex(header->cmd_submit.setup, USBIP_SETUP_SIZE, setup), size > 0 ? " | " : "",
+        wire_log_hex(payload, size, data));
 }
 
 static void log_reply(struct link *link, const struct usbip_header *header, const void *payload,
                       size_t size)
 {
-    char data[3 * SHOWN_BYTES + 4];
+    char data[WIRE_LOG_HEX_SIZE];
     if (header->command == USBIP_RET_UNLINK)
         wire_log_add(&link->trial->log, "%c > RET_UNLINK seqnum %" PRIu32 " status %" PRId32,
                      link->tag, header->seqnum, header->ret_unlink.status);
@@ -90,7 +76,7 @@ static void log_reply(struct link *link, const struct usbip_header *header, cons
                      "%c > RET_SUBMIT seqnum %" PRIu32 " status %" PRId32 " actual_length %" PRIu32
                      " %s",
                      link->tag, header->seqnum, header->ret_submit.status,
-                     header->ret_submit.actual_length, hex_of(payload, size, data));
+                     header->ret_submit.actual_length, wire_log_hex(payload, size, data));
 }
 
 /* ---- Pending requests ---- */

@@ -164,18 +164,6 @@ static const char *take_option(struct options *options, int option)
     }
 }
 
-static bool names_a_case(const char *text)
-{
-    for (size_t i = 0; i < client_cases.count; i++) {
-        const struct section *section = client_cases.sections[i];
-        for (size_t j = 0; j < section->count; j++) {
-            if (case_is_wanted(section, &section->cases[j], &text, 1))
-                return true;
-        }
-    }
-    return false;
-}
-
 /* Returns -1 to go on, or the exit status. */
 static int parse_options(struct options *options, int argc, char **argv)
 {
@@ -204,7 +192,7 @@ static int parse_options(struct options *options, int argc, char **argv)
     options->wanted = (const char *const *)&argv[optind];
     options->wanted_count = (size_t)(end - optind);
     for (int i = optind; i < end; i++) {
-        if (!names_a_case(argv[i]))
+        if (!case_is_named(&client_cases, argv[i]))
             return wrong_usage(argv[i], "is no case, name of a case, or section (a command stands "
                                         "behind --)");
     }
