@@ -62,8 +62,9 @@ struct usbip_behaviour_ops {
 
     /* Raw function: a transfer on an OUT endpoint; its bytes are valid as for `data`. */
     bool (*out)(void *context, uint8_t endpoint, const uint8_t *data, size_t size);
-    /* Raw function: the host asks for data on this IN endpoint and none is kept for it. */
-    void (*in)(void *context, uint8_t endpoint);
+    /* Raw function: the host asks for up to `size` bytes on this IN endpoint and none are kept for
+     * it. */
+    void (*in)(void *context, uint8_t endpoint, size_t size);
 };
 
 struct usbip_behaviour {

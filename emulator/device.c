@@ -144,7 +144,7 @@ static void refuse(struct usbip_device *device, const struct usbip_header *heade
         .direction = (enum usbip_direction)header->direction,
         .number_of_packets = header->cmd_submit.number_of_packets,
     };
-    usbip_device_session_complete(device->session, &urb, status, 0, 0);
+    usbip_device_session_complete(device->session, &urb, status, 0, NULL, 0);
 }
 
 static void miss_endpoint(struct usbip_device *device, const struct usbip_header *header)
@@ -357,7 +357,9 @@ static bool may_not_be_short(const struct usbip_urb *urb)
            (where == USBIP_SHORT_NOT_OK_IN_DATA && urb->endpoint != 0);
 }
 
-void usbip_urb_complete(struct usbip_urb *urb, int32_t status, uint32_t actual_length)
+/* data: of an IN transfer; NULL: it is in the reserved room. */
+static void complete(struct usbip_urb *urb, int32_t status, uint32_t actual_length,
+                     const uint8_t *data)
 {
     struct usbip_device *device = urb->device;
     bool in = urb->direction == USBIP_DIR_IN;
@@ -371,7 +373,7 @@ void usbip_urb_complete(struct usbip_urb *urb, int32_t status, uint32_t actual_l
     else
         device->counters.bytes_out += actual_length;
     if (!urb->unlinked)
-        usbip_device_session_complete(device->session, urb, status, actual_length,
+        usbip_device_session_complete(device->session, urb, status, actual_length, data,
                                       in ? actual_length : 0);
     bool was_control = urb == device->control;
     retire(device, urb);
@@ -379,17 +381,15 @@ void usbip_urb_complete(struct usbip_urb *urb, int32_t status, uint32_t actual_l
         run_control(device);
 }
 
+void usbip_urb_complete(struct usbip_urb *urb, int32_t status, uint32_t actual_length)
+{
+    complete(urb, status, actual_length, NULL);
+}
+
 void usbip_urb_complete_fit(struct usbip_urb *urb, const uint8_t *data,
                             const struct usbip_in_fit *fit)
 {
-    uint8_t *room = usbip_urb_reserve(urb, fit->delivered);
-    if (!room) {
-        usbip_urb_complete(urb, -USBIP_ENOMEM, 0);
-        return;
-    }
-    if (fit->delivered > 0)
-        memcpy(room, data, fit->delivered);
-    usbip_urb_complete(urb, fit->status, fit->delivered);
+    complete(urb, fit->status, fit->delivered, data);
 }
 
 void usbip_urb_complete_with(struct usbip_urb *urb, const void *data, size_t size)
@@ -867,6 +867,16 @@ const struct usbip_device_descriptor *usbip_device_descriptor(const struct usbip
 struct usbip_function *usbip_device_function(const struct usbip_device *device)
 {
     return device->function;
+}
+
+const struct usbip_range *usbip_device_lasting(const struct usbip_device *device)
+{
+    return &device->lasting;
+}
+
+void usbip_device_set_lasting(struct usbip_device *device, const uint8_t *data, size_t size)
+{
+    device->lasting = (struct usbip_range){data, size};
 }
 
 const struct usbip_behaviour *usbip_device_behaviour(const struct usbip_device *device)

@@ -30,6 +30,7 @@ enum {
 };
 
 struct usbip_device_session;
+struct usbip_range;
 
 /* What a device shows in enumeration. */
 struct usbip_device_options {
@@ -185,6 +186,7 @@ const struct usbip_configuration *usbip_device_configuration(const struct usbip_
 const uint8_t *usbip_device_configuration_bytes(const struct usbip_device *device, size_t *size);
 const struct usbip_device_descriptor *usbip_device_descriptor(const struct usbip_device *device);
 struct usbip_function *usbip_device_function(const struct usbip_device *device);
+const struct usbip_range *usbip_device_lasting(const struct usbip_device *device);
 const struct usbip_behaviour *usbip_device_behaviour(const struct usbip_device *device);
 const struct usbip_personality *usbip_device_personality(const struct usbip_device *device);
 struct usbip_scheduler *usbip_device_scheduler(const struct usbip_device *device);
@@ -201,6 +203,11 @@ const char *usbip_device_product(const struct usbip_device *device);
  * USBIP_FIFO_SIZE bytes wait already.
  */
 size_t usbip_device_write(struct usbip_device *device, const uint8_t *data, size_t size);
+/*
+ * These bytes will not change while the program runs: what is written or sent of them may be taken
+ * from where they are.
+ */
+void usbip_device_set_lasting(struct usbip_device *device, const uint8_t *data, size_t size);
 /* Room that usbip_device_write() has. */
 size_t usbip_device_write_room(const struct usbip_device *device);
 

@@ -5,6 +5,7 @@
 
 #include "emulator/device.h"
 #include "emulator/fault_device.h"
+#include "emulator/output.h"
 
 enum {
     ENDPOINT_COUNT = 32, /* 16 numbers, two directions */
@@ -43,6 +44,7 @@ struct usbip_device {
 
     struct usbip_function *function;
     struct usbip_behaviour behaviour;
+    struct usbip_range lasting; /* bytes of the behaviour */
     struct usbip_scheduler *scheduler;
     const struct usbip_log *log;
     struct usbip_device_session *session;

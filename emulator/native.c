@@ -47,6 +47,7 @@ static void source_start(void *context, struct usbip_device *device)
     *source = (struct usbip_source){.device = device};
     for (size_t i = 0; i < sizeof pattern; i++)
         pattern[i] = (uint8_t)(i % USBIP_SOURCE_PERIOD);
+    usbip_device_set_lasting(device, pattern, sizeof pattern);
 }
 
 static void source_attach(void *context)
@@ -101,12 +102,14 @@ static void source_closed(void *context)
     source->open = false;
 }
 
-static void source_in(void *context, uint8_t endpoint)
+static void source_in(void *context, uint8_t endpoint, size_t size)
 {
     struct usbip_source *source = context;
     unsigned stream = endpoint & 0x0f;
-    if (usbip_device_send(source->device, endpoint, next_piece(source, stream), SOURCE_PIECE))
-        advance(source, stream, SOURCE_PIECE);
+    if (size > SOURCE_PIECE)
+        size = SOURCE_PIECE;
+    if (usbip_device_send(source->device, endpoint, next_piece(source, stream), size))
+        advance(source, stream, size);
 }
 
 const struct usbip_behaviour_ops usbip_source_ops = {

@@ -100,7 +100,7 @@ static void in(struct usbip_function *function, uint8_t endpoint)
     struct usbip_urb *urb;
     while (behaviour->ops->in &&
            (urb = usbip_device_next_urb(function->device, endpoint)) != NULL) {
-        behaviour->ops->in(behaviour->context, endpoint);
+        behaviour->ops->in(behaviour->context, endpoint, urb->length);
         if (queue->first == urb)
             return; /* it has nothing yet */
     }
@@ -130,6 +130,24 @@ static bool is_in_endpoint(const struct usbip_device *device, uint8_t endpoint)
     return false;
 }
 
+static bool keep(struct raw *raw, struct message_queue *queue, const uint8_t *data, size_t size)
+{
+    struct message *message = malloc(sizeof *message + size);
+    if (!message)
+        return false;
+    *message = (struct message){.size = size};
+    if (size > 0)
+        memcpy(message->data, data, size);
+    if (queue->last)
+        queue->last->next = message;
+    else
+        queue->first = message;
+    queue->last = message;
+    raw->kept += sizeof *message + size;
+    return true;
+}
+
+/* Straight into the URBs that wait; what is left is kept. */
 static bool send(struct usbip_function *function, uint8_t endpoint, const uint8_t *data,
                  size_t size)
 {
@@ -137,21 +155,17 @@ static bool send(struct usbip_function *function, uint8_t endpoint, const uint8_
     if (!is_in_endpoint(function->device, endpoint) ||
         sizeof(struct message) + size > USBIP_FIFO_SIZE - raw->kept)
         return false;
-    struct message *message = malloc(sizeof *message + size);
-    if (!message)
-        return false;
-    *message = (struct message){.size = size};
-    if (size > 0)
-        memcpy(message->data, data, size);
     struct message_queue *queue = &raw->queues[usbip_endpoint_index(endpoint)];
-    if (queue->last)
-        queue->last->next = message;
-    else
-        queue->first = message;
-    queue->last = message;
-    raw->kept += sizeof *message + size;
-    send_messages(raw, endpoint);
-    return true;
+    struct usbip_urb *urb;
+    while (!queue->first && (urb = usbip_device_next_urb(function->device, endpoint)) != NULL) {
+        struct usbip_in_fit fit = usbip_urb_fit(urb, size);
+        usbip_urb_complete_fit(urb, data, &fit);
+        data += fit.taken;
+        size -= fit.taken;
+        if (size == 0)
+            return true;
+    }
+    return keep(raw, queue, data, size);
 }
 
 const struct usbip_function_type usbip_function_raw = {

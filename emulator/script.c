@@ -505,8 +505,9 @@ static bool script_transfer_out(void *context, uint8_t endpoint, const uint8_t *
     return run_hook(&call, call_transfer_out);
 }
 
-static void script_transfer_in(void *context, uint8_t endpoint)
+static void script_transfer_in(void *context, uint8_t endpoint, size_t size)
 {
+    (void)size;
     struct call call = {.script = context, .hook = HOOK_TRANSFER_IN, .value = endpoint};
     run_hook(&call, call_transfer_in);
 }

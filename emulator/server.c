@@ -29,6 +29,7 @@ struct connection {
     bool lingering;          /* our side is closed: what the client still sends is dropped */
     bool closing;
     uv_write_t write;
+    uint8_t *kept; /* of what is on its way: what its lender has back */
     uv_shutdown_t shutdown;
     void *tapped; /* what the tap calls it; NULL: it does not listen */
     char peer[USBIP_SERVER_ADDRESS_SIZE];
@@ -137,6 +138,7 @@ static void on_connection_closed(uv_handle_t *handle)
 {
     struct connection *connection = handle->data;
     struct usbip_server *server = connection->server;
+    free(connection->kept);
     free(connection);
     on_handle_closed(server);
 }
@@ -289,6 +291,21 @@ static void on_allocate(uv_handle_t *handle, size_t suggested, uv_buf_t *buffer)
     *buffer = uv_buf_init(connection->server->read_buffer, size);
 }
 
+static bool flush(struct connection *connection);
+
+/* Output that lies in the read buffer. Returns false when the connection is closed by it. */
+static bool send_borrowed(struct connection *connection)
+{
+    if (!usbip_device_session_borrows(connection->session))
+        return true;
+    if (flush(connection))
+        make_dirty(connection);
+    if (connection->closing)
+        return false;
+    usbip_device_session_settle(connection->session);
+    return true;
+}
+
 static void on_read(uv_stream_t *stream, ssize_t size, const uv_buf_t *buffer)
 {
     struct connection *connection = stream->data;
@@ -304,8 +321,10 @@ static void on_read(uv_stream_t *stream, ssize_t size, const uv_buf_t *buffer)
     if (size > 0) {
         catch_up(server);
         tap_bytes(connection, USBIP_TO_SERVER, buffer->base, (size_t)size);
-        usbip_device_session_receive(connection->session, (const uint8_t *)buffer->base,
-                                     (size_t)size);
+        usbip_device_session_receive_in_place(connection->session, (const uint8_t *)buffer->base,
+                                              (size_t)size);
+        if (!send_borrowed(connection))
+            return;
         if (!is_alone(connection) && (size_t)size == buffer->len) {
             end_slice(connection);
             return;
@@ -336,6 +355,8 @@ static void on_written(uv_write_t *request, int status)
         return;
     connection->server->did_something = true;
     connection->writing = false;
+    free(connection->kept);
+    connection->kept = NULL;
     if (status < 0) {
         lose(connection, status);
         return;
@@ -343,27 +364,53 @@ static void on_written(uv_write_t *request, int status)
     make_dirty(connection);
 }
 
+/* Copies of what passes, for as long as it is on its way. */
+static bool keep_passing(struct connection *connection, uv_buf_t *buffers,
+                         const struct usbip_output_piece *pieces, size_t count)
+{
+    size_t size = 0;
+    for (size_t i = 0; i < count; i++)
+        size += pieces[i].passing ? buffers[i].len : 0;
+    if (size == 0)
+        return true;
+    uint8_t *at = connection->kept = malloc(size);
+    for (size_t i = 0; at && i < count; i++) {
+        if (!pieces[i].passing)
+            continue;
+        buffers[i].base = memcpy(at, buffers[i].base, buffers[i].len);
+        at += buffers[i].len;
+    }
+    return at != NULL;
+}
+
 /* Sends what is taken, the part that does not fit into the socket later. Returns 0 or a libuv
  * error. */
-static int send_output(struct connection *connection, const uint8_t *data, size_t size)
+static int send_pieces(struct connection *connection, const struct usbip_output_piece *pieces,
+                       size_t count, size_t size)
 {
     uv_stream_t *stream = (uv_stream_t *)&connection->socket;
-    uv_buf_t buffer = uv_buf_init((char *)data, (unsigned)size);
-    tap_bytes(connection, USBIP_TO_CLIENT, data, size);
-    int sent = uv_try_write(stream, &buffer, 1);
+    uv_buf_t buffers[USBIP_OUTPUT_MAX_PIECES];
+    size_t first = 0;
+    for (size_t i = 0; i < count; i++) {
+        buffers[i] = uv_buf_init((char *)pieces[i].data, (unsigned)pieces[i].size);
+        tap_bytes(connection, USBIP_TO_CLIENT, pieces[i].data, pieces[i].size);
+    }
+    int sent = uv_try_write(stream, buffers, (unsigned)count);
     if (sent < 0 && sent != UV_EAGAIN)
         return sent;
-    if (sent < 0)
-        sent = 0;
-    if ((size_t)sent == size)
+    size_t left = sent < 0 ? 0 : (size_t)sent;
+    if (left == size)
         return 0;
-    buffer.base += sent;
-    buffer.len -= (size_t)sent;
+    while (left >= buffers[first].len)
+        left -= buffers[first++].len;
+    buffers[first].base += left;
+    buffers[first].len -= left;
+    if (!keep_passing(connection, buffers + first, pieces + first, count - first))
+        return UV_ENOMEM;
     connection->write.data = connection;
-    int status = uv_write(&connection->write, stream, &buffer, 1, on_written);
-    if (status == 0) {
-        connection->writing = true;
-    }
+    int status = uv_write(&connection->write, stream, buffers + first, (unsigned)(count - first),
+                          on_written);
+    connection->writing = status == 0;
     return status;
 }
 
@@ -408,9 +455,9 @@ static bool flush(struct connection *connection)
     if (connection->lingering)
         return false;
     for (int round = 0; !connection->writing && round < MAX_ROUNDS; round++) {
-        const uint8_t *data;
-        size_t size = usbip_device_session_take_output(session, &data);
-        int status = size > 0 ? send_output(connection, data, size) : 0;
+        const struct usbip_output_piece *pieces;
+        size_t count, size = usbip_device_session_take_pieces(session, &pieces, &count);
+        int status = size > 0 ? send_pieces(connection, pieces, count, size) : 0;
         if (status < 0) {
             lose(connection, status);
             return false;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "emulator/fault_device.h"
+#include "emulator/output.h"
 #include "protocol/buffer.h"
 #include "protocol/bytes.h"
 
@@ -19,10 +20,12 @@ struct usbip_device_session {
     bool awake; /* wake was called since output was last taken */
     bool over;
     bool held_back;             /* the device was refused room */
-    struct usbip_buffer input;  /* the beginning of a PDU */
-    struct usbip_buffer output; /* being filled */
-    struct usbip_buffer taken;  /* handed out by take_output, as far as taken_size */
+    struct usbip_buffer input; /* the beginning of a PDU */
+    struct usbip_range received; /* empty, but for the time in which they are received */
+    struct usbip_output output; /* being filled */
+    struct usbip_output taken;  /* handed out, as far as taken_size */
     size_t taken_size;
+    struct usbip_output_piece piece; /* of `taken`, with faults */
     struct usbip_fault_link link;
     enum usbip_cut cut;
     struct usbip_device *device; /* imported: the URB phase */
@@ -78,8 +81,21 @@ static void release_device(struct usbip_device_session *session)
 /* Bytes that wait, whatever for. */
 static size_t waiting_size(const struct usbip_device_session *session)
 {
-    return session->output.size + session->taken.size - session->taken_size +
-           session->link.held_bytes;
+    return usbip_output_size(&session->output) + usbip_output_size(&session->taken) -
+           session->taken_size + session->link.held_bytes;
+}
+
+static int settle(struct usbip_device_session *session, struct usbip_output *output)
+{
+    return usbip_output_settle(output) < 0 ? end_out_of_memory(session) : 0;
+}
+
+/* Where the next reply begins, for its faults: they need it in one piece. */
+static size_t begin_reply(struct usbip_device_session *session)
+{
+    if (session->link.active)
+        settle(session, &session->output);
+    return session->output.bytes.size;
 }
 
 /* A reply ends the output, from `start` on: its faults. */
@@ -88,14 +104,14 @@ static int finish_reply(struct usbip_device_session *session, size_t start,
 {
     if (session->over && session->device)
         return -1;
-    if (usbip_fault_link_reply(&session->link, &session->output, start, reply) < 0)
+    if (usbip_fault_link_reply(&session->link, &session->output.bytes, start, reply) < 0)
         return end_out_of_memory(session);
     return 0;
 }
 
 static int append(struct usbip_device_session *session, const void *data, size_t size)
 {
-    if (usbip_buffer_append(&session->output, data, size) < 0)
+    if (usbip_buffer_append(&session->output.bytes, data, size) < 0)
         return end_out_of_memory(session);
     wake(session);
     return 0;
@@ -195,9 +211,9 @@ static bool is_version(const struct usbip_personality *personality, uint16_t ver
 
 static int answer_op(struct usbip_device_session *session, const uint8_t *pdu, bool imports)
 {
-    size_t start = session->output.size;
+    size_t start = begin_reply(session);
     int result = imports ? reply_import(session, pdu) : reply_devlist(session);
-    if (!session->link.active || session->output.size == start)
+    if (!session->link.active || session->output.bytes.size == start)
         return result;
     const struct usbip_reply reply = {.kind = imports ? USBIP_REPLY_IMPORT : USBIP_REPLY_DEVLIST};
     if (finish_reply(session, start, &reply) < 0)
@@ -315,7 +331,7 @@ static int append_ret_unlink(struct usbip_device_session *session,
                              const uint8_t bytes[USBIP_HEADER_SIZE],
                              const struct usbip_reply *reply)
 {
-    size_t start = session->output.size;
+    size_t start = begin_reply(session);
     if (append(session, bytes, USBIP_HEADER_SIZE) < 0)
         return -1;
     return session->link.active ? finish_reply(session, start, reply) : 0;
@@ -383,9 +399,21 @@ static int urb_pdu(struct usbip_device_session *session, const uint8_t *pdu)
     return 0;
 }
 
+/* Whether it can be sent from where it is, and until when. */
+static bool may_lend(const struct usbip_device_session *session, struct usbip_output_piece *payload)
+{
+    if (payload->size < USBIP_OUTPUT_MIN_LOAN || session->link.active ||
+        session->output.loan_count == USBIP_OUTPUT_MAX_LOANS)
+        return false;
+    payload->passing = usbip_range_contains(&session->received, payload->data, payload->size);
+    return payload->passing ||
+           usbip_range_contains(usbip_device_lasting(session->device), payload->data, payload->size);
+}
+
 void usbip_device_session_complete(struct usbip_device_session *session,
                                    const struct usbip_urb *urb, int32_t status,
-                                   uint32_t actual_length, uint32_t payload_size)
+                                   uint32_t actual_length, const uint8_t *payload,
+                                   uint32_t payload_size)
 {
     if (session->over)
         return;
@@ -403,14 +431,23 @@ void usbip_device_session_complete(struct usbip_device_session *session,
     };
     if (personality->echoes_header)
         echo_header(&reply, urb->devid, urb->direction, urb->ep);
-    uint8_t *header = usbip_buffer_reserve(&session->output, USBIP_HEADER_SIZE + payload_size);
+    struct usbip_output_piece loan = {.data = payload, .size = payload_size};
+    bool lent = payload && may_lend(session, &loan);
+    size_t size = USBIP_HEADER_SIZE + (lent ? 0 : payload_size);
+    size_t start = begin_reply(session);
+    uint8_t *header = usbip_buffer_reserve(&session->output.bytes, size);
     if (!header) {
         end_out_of_memory(session);
         return;
     }
     usbip_encode_header(header, &reply);
-    size_t start = session->output.size;
-    session->output.size += USBIP_HEADER_SIZE + payload_size;
+    if (payload && !lent && payload_size > 0)
+        memcpy(header + USBIP_HEADER_SIZE, payload, payload_size);
+    session->output.bytes.size += size;
+    if (lent && usbip_output_lend(&session->output, &loan) < 0) {
+        end_out_of_memory(session);
+        return;
+    }
     wake(session);
     if (session->link.active) {
         if (urb->endpoint)
@@ -426,7 +463,9 @@ void usbip_device_session_complete(struct usbip_device_session *session,
 
 uint8_t *usbip_device_session_reserve(struct usbip_device_session *session, uint32_t size)
 {
-    uint8_t *header = usbip_buffer_reserve(&session->output, USBIP_HEADER_SIZE + (size_t)size);
+    begin_reply(session);
+    uint8_t *header =
+        usbip_buffer_reserve(&session->output.bytes, USBIP_HEADER_SIZE + (size_t)size);
     return header ? header + USBIP_HEADER_SIZE : NULL;
 }
 
@@ -460,7 +499,7 @@ static const struct usbip_framing framing = {pdu_size, pdu};
 static void on_link_timer(struct usbip_timer *timer)
 {
     struct usbip_device_session *session = timer->user;
-    if (usbip_fault_link_release(&session->link, &session->output) < 0) {
+    if (usbip_fault_link_release(&session->link, &session->output.bytes) < 0) {
         end_out_of_memory(session);
         return;
     }
@@ -495,14 +534,14 @@ void usbip_device_session_free(struct usbip_device_session *session)
     release_device(session);
     usbip_fault_link_free(&session->link);
     usbip_buffer_free(&session->input);
-    usbip_buffer_free(&session->output);
-    usbip_buffer_free(&session->taken);
+    usbip_output_free(&session->output);
+    usbip_output_free(&session->taken);
     usbip_buffer_free(&session->withheld);
     free(session);
 }
 
-int usbip_device_session_receive(struct usbip_device_session *session, const uint8_t *data,
-                                 size_t size)
+int usbip_device_session_receive_in_place(struct usbip_device_session *session,
+                                          const uint8_t *data, size_t size)
 {
     if (session->over)
         return -1;
@@ -514,9 +553,31 @@ int usbip_device_session_receive(struct usbip_device_session *session, const uin
             return end_out_of_memory(session);
         size = (size_t)admitted;
     }
-    if (usbip_assemble(&framing, session, &session->input, data, size) == 0)
+    session->received = (struct usbip_range){data, size};
+    int result = usbip_assemble(&framing, session, &session->input, data, size);
+    session->received = (struct usbip_range){0};
+    if (result == 0)
         return 0;
     return session->over ? -1 : end_out_of_memory(session);
+}
+
+bool usbip_device_session_borrows(const struct usbip_device_session *session)
+{
+    return session->output.passing_count > 0;
+}
+
+void usbip_device_session_settle(struct usbip_device_session *session)
+{
+    if (usbip_device_session_borrows(session))
+        settle(session, &session->output);
+}
+
+int usbip_device_session_receive(struct usbip_device_session *session, const uint8_t *data,
+                                 size_t size)
+{
+    int result = usbip_device_session_receive_in_place(session, data, size);
+    usbip_device_session_settle(session);
+    return result;
 }
 
 void usbip_device_session_end_of_input(struct usbip_device_session *session)
@@ -540,40 +601,53 @@ static void cut(struct usbip_device_session *session, enum usbip_cut cut)
     session->over = true;
     usbip_fault_link_drop(&session->link);
     release_device(session);
-    session->output.size = 0;
-    session->taken_size = session->taken.size;
+    usbip_output_clear(&session->output);
+    session->taken_size = usbip_output_size(&session->taken);
 }
 
-/* Of what has been swapped out, all that may leave at once. */
-static size_t take_piece(struct usbip_device_session *session, const uint8_t **data)
+/* Of what is left of `taken`, as much as a fault lets out at once. */
+static size_t take_piece(struct usbip_device_session *session,
+                         const struct usbip_output_piece **pieces, size_t *count)
 {
-    enum usbip_cut how;
-    size_t size = session->taken.size - session->taken_size;
-    *data = size > 0 ? session->taken.data + session->taken_size : NULL;
-    if (session->link.active) {
+    enum usbip_cut how = USBIP_CUT_NONE;
+    if (settle(session, &session->taken) < 0)
+        return 0;
+    size_t size = session->taken.bytes.size - session->taken_size;
+    session->piece.data = size > 0 ? session->taken.bytes.data + session->taken_size : NULL;
+    if (session->link.active)
         size = usbip_fault_link_let_out(&session->link, size, &how);
-        if (how != USBIP_CUT_NONE) {
-            cut(session, how);
-            return size;
-        }
-    }
-    session->taken_size += size;
+    session->piece.size = size;
+    *pieces = &session->piece;
+    *count = size > 0;
+    if (how != USBIP_CUT_NONE)
+        cut(session, how);
+    else
+        session->taken_size += size;
     return size;
 }
 
-size_t usbip_device_session_take_output(struct usbip_device_session *session, const uint8_t **data)
+size_t usbip_device_session_take_pieces(struct usbip_device_session *session,
+                                        const struct usbip_output_piece **pieces, size_t *count)
 {
+    size_t size = usbip_output_size(&session->taken);
     session->awake = false;
-    if (session->taken_size == session->taken.size) {
-        struct usbip_buffer taken = session->output;
+    *count = 0;
+    if (session->taken_size == size) {
+        struct usbip_output taken = session->output;
         session->output = session->taken;
-        session->output.size = 0;
+        usbip_output_clear(&session->output);
         session->taken = taken;
         session->taken_size = 0;
-        if (session->output.capacity > 2 * USBIP_SESSION_OUTPUT_LIMIT)
-            usbip_buffer_free(&session->output);
+        if (session->output.bytes.capacity > 2 * USBIP_SESSION_OUTPUT_LIMIT)
+            usbip_output_free(&session->output);
+        size = usbip_output_size(&session->taken);
     }
-    size_t size = take_piece(session, data);
+    if (session->link.active || session->taken_size > 0) {
+        size = take_piece(session, pieces, count);
+    } else {
+        *pieces = usbip_output_pieces(&session->taken, count);
+        session->taken_size = size;
+    }
     if (session->held_back && session->device &&
         waiting_size(session) < USBIP_SESSION_OUTPUT_LIMIT) {
         session->held_back = false;
@@ -582,11 +656,25 @@ size_t usbip_device_session_take_output(struct usbip_device_session *session, co
     return size;
 }
 
+size_t usbip_device_session_take_output(struct usbip_device_session *session, const uint8_t **data)
+{
+    const struct usbip_output_piece *pieces;
+    size_t count;
+    *data = NULL;
+    if (settle(session, &session->output) < 0)
+        return 0;
+    size_t size = usbip_device_session_take_pieces(session, &pieces, &count);
+    if (count > 0)
+        *data = pieces->data;
+    return size;
+}
+
 size_t usbip_device_session_output_size(const struct usbip_device_session *session)
 {
     if (usbip_fault_link_is_shut(&session->link))
         return 0;
-    return session->output.size + session->taken.size - session->taken_size;
+    return usbip_output_size(&session->output) + usbip_output_size(&session->taken) -
+           session->taken_size;
 }
 
 bool usbip_device_session_holds_output(const struct usbip_device_session *session)

@@ -9,6 +9,7 @@
 
 #include "emulator/bus.h"
 #include "emulator/fault_link.h"
+#include "emulator/output.h"
 
 enum {
     USBIP_SESSION_MAX_TRANSFER = 4 << 20,     /* transfer_buffer_length of an OUT URB, bytes */
@@ -47,6 +48,16 @@ void usbip_device_session_free(struct usbip_device_session *session);
 int usbip_device_session_receive(struct usbip_device_session *session, const uint8_t *data,
                                  size_t size);
 
+/*
+ * The same, but afterwards output may lie in `data`: as long as the session borrows, `data` must
+ * stay as it is. Take the output, then let the rest settle.
+ */
+int usbip_device_session_receive_in_place(struct usbip_device_session *session,
+                                          const uint8_t *data, size_t size);
+bool usbip_device_session_borrows(const struct usbip_device_session *session);
+/* Copies what is left to take of borrowed data. */
+void usbip_device_session_settle(struct usbip_device_session *session);
+
 /* The client has closed its side. A PDU cut short is logged. */
 void usbip_device_session_end_of_input(struct usbip_device_session *session);
 
@@ -55,6 +66,13 @@ void usbip_device_session_end_of_input(struct usbip_device_session *session);
  * each by itself. *data is valid until the next call of this function. Returns their number.
  */
 size_t usbip_device_session_take_output(struct usbip_device_session *session, const uint8_t **data);
+/*
+ * The same in pieces, to be sent together in their order. *pieces is valid until the next call that
+ * takes output, what it points to too, but that of passing pieces only as long as what was
+ * received.
+ */
+size_t usbip_device_session_take_pieces(struct usbip_device_session *session,
+                                        const struct usbip_output_piece **pieces, size_t *count);
 size_t usbip_device_session_output_size(const struct usbip_device_session *session);
 
 /* True while a fault holds output back that is not part of the size above: the connection stays
@@ -83,10 +101,11 @@ bool usbip_device_session_has_room(struct usbip_device_session *session);
 
 /* Room for a RET_SUBMIT's payload in the output, behind its header to come. NULL: out of memory. */
 uint8_t *usbip_device_session_reserve(struct usbip_device_session *session, uint32_t size);
-/* Appends RET_SUBMIT; payload_size bytes have been written to the reserved room. */
+/* Appends RET_SUBMIT with this payload; NULL: it has been written to the reserved room. */
 void usbip_device_session_complete(struct usbip_device_session *session,
                                    const struct usbip_urb *urb, int32_t status,
-                                   uint32_t actual_length, uint32_t payload_size);
+                                   uint32_t actual_length, const uint8_t *payload,
+                                   uint32_t payload_size);
 
 /* Another session has the device now. The connection stays open, but nothing is answered. */
 void usbip_device_session_lose_device(struct usbip_device_session *session);

@@ -549,9 +549,10 @@ static void on_detach(void *context)
     }
 }
 
-static void on_in(void *context, uint8_t endpoint)
+static void on_in(void *context, uint8_t endpoint, size_t size)
 {
     (void)endpoint;
+    (void)size;
     replay_pump(context);
 }
 

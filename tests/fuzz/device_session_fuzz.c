@@ -232,9 +232,10 @@ static bool out(void *context, uint8_t endpoint, const uint8_t *bytes, size_t si
     return act_and_tell(context);
 }
 
-static void in(void *context, uint8_t endpoint)
+static void in(void *context, uint8_t endpoint, size_t size)
 {
     (void)endpoint;
+    (void)size;
     act(context);
 }
 

@@ -169,8 +169,9 @@ static bool out(void *context, uint8_t endpoint, const uint8_t *data, size_t siz
     return is_well(context);
 }
 
-static void in(void *context, uint8_t endpoint)
+static void in(void *context, uint8_t endpoint, size_t size)
 {
+    (void)size;
     note(context, "in%02x", endpoint);
 }
 
