@@ -1,0 +1,100 @@
+#include "emulator/output.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { MIN_LOANS = 16 };
+
+/* Bytes lie before, between and behind the loans. */
+static size_t max_pieces(size_t loans)
+{
+    return 2 * loans + 1;
+}
+
+static int grow(struct usbip_output *output)
+{
+    size_t capacity = output->loan_capacity ? 2 * output->loan_capacity : MIN_LOANS;
+    struct usbip_output_loan *loans = realloc(output->loans, capacity * sizeof *loans);
+    if (!loans)
+        return -1;
+    output->loans = loans;
+    struct usbip_output_piece *pieces =
+        realloc(output->pieces, max_pieces(capacity) * sizeof *pieces);
+    if (!pieces)
+        return -1;
+    output->pieces = pieces;
+    output->loan_capacity = capacity;
+    return 0;
+}
+
+int usbip_output_lend(struct usbip_output *output, const struct usbip_output_piece *payload)
+{
+    if (output->loan_count == output->loan_capacity && grow(output) < 0)
+        return -1;
+    output->loans[output->loan_count++] =
+        (struct usbip_output_loan){output->bytes.size, *payload};
+    output->lent += payload->size;
+    output->passing_count += payload->passing;
+    return 0;
+}
+
+const struct usbip_output_piece *usbip_output_pieces(struct usbip_output *output, size_t *count)
+{
+    size_t at = 0;
+    *count = 0;
+    if (output->loan_count == 0) {
+        output->whole = (struct usbip_output_piece){output->bytes.data, output->bytes.size, false};
+        *count = output->bytes.size > 0;
+        return &output->whole;
+    }
+    for (size_t i = 0; i < output->loan_count; i++) {
+        const struct usbip_output_loan *loan = &output->loans[i];
+        if (loan->at > at)
+            output->pieces[(*count)++] =
+                (struct usbip_output_piece){output->bytes.data + at, loan->at - at, false};
+        output->pieces[(*count)++] = loan->piece;
+        at = loan->at;
+    }
+    if (output->bytes.size > at)
+        output->pieces[(*count)++] =
+            (struct usbip_output_piece){output->bytes.data + at, output->bytes.size - at, false};
+    return output->pieces;
+}
+
+static void forget_loans(struct usbip_output *output)
+{
+    output->loan_count = 0;
+    output->passing_count = 0;
+    output->lent = 0;
+}
+
+int usbip_output_settle(struct usbip_output *output)
+{
+    struct usbip_buffer joined = {0};
+    size_t count;
+    if (output->loan_count == 0)
+        return 0;
+    if (!usbip_buffer_reserve(&joined, usbip_output_size(output)))
+        return -1;
+    const struct usbip_output_piece *pieces = usbip_output_pieces(output, &count);
+    for (size_t i = 0; i < count; i++)
+        usbip_buffer_append(&joined, pieces[i].data, pieces[i].size);
+    usbip_buffer_free(&output->bytes);
+    output->bytes = joined;
+    forget_loans(output);
+    return 0;
+}
+
+void usbip_output_clear(struct usbip_output *output)
+{
+    output->bytes.size = 0;
+    forget_loans(output);
+}
+
+void usbip_output_free(struct usbip_output *output)
+{
+    usbip_buffer_free(&output->bytes);
+    free(output->loans);
+    free(output->pieces);
+    *output = (struct usbip_output){0};
+}

@@ -1,0 +1,74 @@
+/*
+ * Output of a session: bytes that were copied into it, and large payloads that are sent from where
+ * they lie.
+ */
+#ifndef EMULATOR_OUTPUT_H
+#define EMULATOR_OUTPUT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "protocol/buffer.h"
+
+enum {
+    USBIP_OUTPUT_MIN_LOAN = 2048, /* bytes; what is smaller costs less to copy than as a piece */
+    USBIP_OUTPUT_MAX_LOANS = 511,
+    USBIP_OUTPUT_MAX_PIECES = 2 * USBIP_OUTPUT_MAX_LOANS + 1, /* as many as writev() takes */
+};
+
+/* A run of bytes to be sent. */
+struct usbip_output_piece {
+    const uint8_t *data;
+    size_t size;
+    bool passing; /* gone when its lender returns, and not ours */
+};
+
+struct usbip_output_loan {
+    size_t at; /* behind so many copied bytes */
+    struct usbip_output_piece piece;
+};
+
+/* Bytes that may be lent. */
+struct usbip_range {
+    const uint8_t *data;
+    size_t size;
+};
+
+static inline bool usbip_range_contains(const struct usbip_range *range, const uint8_t *data,
+                                        size_t size)
+{
+    return data >= range->data && size <= range->size &&
+           data <= range->data + (range->size - size);
+}
+
+/* All zero is an empty one. */
+struct usbip_output {
+    struct usbip_buffer bytes; /* what was copied, without gaps for the loans */
+    struct usbip_output_loan *loans;
+    size_t loan_count, loan_capacity;
+    size_t lent;                       /* bytes */
+    size_t passing_count;              /* loans that are */
+    struct usbip_output_piece whole;   /* the only piece, without loans */
+    struct usbip_output_piece *pieces; /* room for all that the loans make */
+};
+
+static inline size_t usbip_output_size(const struct usbip_output *output)
+{
+    return output->bytes.size + output->lent;
+}
+
+/* Appends a payload without copying it. Returns 0, or -1 when memory is out. */
+int usbip_output_lend(struct usbip_output *output, const struct usbip_output_piece *payload);
+
+/* Copies what is lent: all of it is in `bytes` then. Returns 0, or -1 when memory is out. */
+int usbip_output_settle(struct usbip_output *output);
+
+/* All of it in order, valid until the next change. */
+const struct usbip_output_piece *usbip_output_pieces(struct usbip_output *output, size_t *count);
+
+/* Nothing waits any more; memory is kept. */
+void usbip_output_clear(struct usbip_output *output);
+void usbip_output_free(struct usbip_output *output);
+
+#endif
