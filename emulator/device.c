@@ -15,15 +15,15 @@ static struct usbip_urb *take_urb(struct usbip_device *device)
 {
     struct usbip_urb *urb = device->free_urbs;
     if (!urb)
-        return calloc(1, sizeof *urb);
+        return malloc(sizeof *urb);
     device->free_urbs = urb->next;
-    memset(urb, 0, sizeof *urb);
     return urb;
 }
 
 static void enqueue(struct usbip_device *device, struct usbip_urb *urb)
 {
     struct endpoint *endpoint = &device->endpoints[usbip_endpoint_index(urb->endpoint)];
+    urb->next = NULL;
     urb->previous = endpoint->last;
     if (endpoint->last)
         endpoint->last->next = urb;
@@ -244,11 +244,16 @@ void usbip_device_submit(struct usbip_device *device, const struct usbip_header 
     urb->length = header->cmd_submit.transfer_buffer_length;
     urb->transfer_flags = header->cmd_submit.transfer_flags;
     urb->number_of_packets = header->cmd_submit.number_of_packets;
-    usbip_decode_setup(header->cmd_submit.setup, &urb->setup);
-    if (header->ep == 0 && device->personality->length_mismatch == USBIP_ACCEPT &&
-        urb->length > urb->setup.wLength)
-        urb->length = urb->setup.wLength;
+    urb->unlinked = false;
+    urb->owned = NULL;
+    urb->consumed = 0;
     urb->data = in ? NULL : data;
+    if (header->ep == 0) {
+        usbip_decode_setup(header->cmd_submit.setup, &urb->setup);
+        if (device->personality->length_mismatch == USBIP_ACCEPT &&
+            urb->length > urb->setup.wLength)
+            urb->length = urb->setup.wLength;
+    }
     enqueue(device, urb);
     if (!in && urb->length > 0)
         device->arriving = urb;
@@ -335,13 +340,11 @@ uint8_t *usbip_urb_reserve(struct usbip_urb *urb, uint32_t size)
     return usbip_device_session_reserve(urb->device->session, size);
 }
 
-struct usbip_in_fit usbip_urb_fit(const struct usbip_urb *urb, size_t available)
+struct usbip_in_fit usbip_urb_fit_more(const struct usbip_urb *urb, size_t available)
 {
     uint32_t packet_size = urb->device->endpoints[usbip_endpoint_index(urb->endpoint)].packet_size;
     const struct usbip_personality *personality = urb->device->personality;
     uint32_t rest = packet_size > 0 ? urb->length % packet_size : 0;
-    if (available <= urb->length)
-        return (struct usbip_in_fit){(uint32_t)available, (uint32_t)available, 0};
     if (rest == 0 || personality->babble_status == 0)
         return (struct usbip_in_fit){urb->length, urb->length, 0};
     uint32_t whole = urb->length - rest;

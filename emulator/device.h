@@ -152,7 +152,13 @@ struct usbip_in_fit {
     uint32_t taken;     /* these leave the device */
     int32_t status;
 };
-struct usbip_in_fit usbip_urb_fit(const struct usbip_urb *urb, size_t available);
+struct usbip_in_fit usbip_urb_fit_more(const struct usbip_urb *urb, size_t available);
+static inline struct usbip_in_fit usbip_urb_fit(const struct usbip_urb *urb, size_t available)
+{
+    if (available > urb->length)
+        return usbip_urb_fit_more(urb, available);
+    return (struct usbip_in_fit){(uint32_t)available, (uint32_t)available, 0};
+}
 
 /*
  * Completes with a status (0 or a negative wire errno) and the number of bytes that were put into

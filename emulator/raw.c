@@ -122,10 +122,14 @@ static void out(struct usbip_function *function, uint8_t endpoint)
 
 static bool is_in_endpoint(const struct usbip_device *device, uint8_t endpoint)
 {
+    if (!(endpoint & USB_DIR_IN))
+        return false;
+    if (device->endpoints[usbip_endpoint_index(endpoint)].exists)
+        return true;
     const struct usbip_configuration *configuration = usbip_device_configuration(device);
     for (unsigned i = 0; i < configuration->endpoint_count; i++) {
         if (configuration->endpoints[i].bEndpointAddress == endpoint)
-            return endpoint & USB_DIR_IN;
+            return true;
     }
     return false;
 }

@@ -422,13 +422,16 @@ void usbip_device_session_complete(struct usbip_device_session *session,
         status = personality->failure_status;
         actual_length = payload_size = 0;
     }
-    struct usbip_header reply = {
-        .command = USBIP_RET_SUBMIT,
-        .seqnum = urb->seqnum,
-        .ret_submit = {.status = status,
-                       .actual_length = actual_length,
-                       .number_of_packets = urb->number_of_packets},
-    };
+    /* Field by field: to clear the whole union first would take longer than all of this. */
+    struct usbip_header reply;
+    reply.command = USBIP_RET_SUBMIT;
+    reply.seqnum = urb->seqnum;
+    echo_header(&reply, 0, 0, 0);
+    reply.ret_submit.status = status;
+    reply.ret_submit.actual_length = actual_length;
+    reply.ret_submit.start_frame = 0;
+    reply.ret_submit.number_of_packets = urb->number_of_packets;
+    reply.ret_submit.error_count = 0;
     if (personality->echoes_header)
         echo_header(&reply, urb->devid, urb->direction, urb->ep);
     struct usbip_output_piece loan = {.data = payload, .size = payload_size};
