@@ -1,7 +1,7 @@
 """What the BUILD files of this project share."""
 
-load("@rules_cc//cc:cc_binary.bzl", "cc_binary")
-load("@rules_cc//cc:cc_test.bzl", "cc_test")
+load("@rules_cc//cc:cc_binary.bzl", _cc_binary = "cc_binary")
+load("@rules_cc//cc:cc_test.bzl", _cc_test = "cc_test")
 
 # For every target of ours: `copts = COPTS`. Plain C11 hides what POSIX adds to the system's headers;
 # whoever needs it (also for <uv.h> and <pcap/pcap.h>) says `local_defines = ["_GNU_SOURCE"]`.
@@ -12,7 +12,39 @@ COPTS = [
     "-Wconversion",
     "-Wshadow",
     "-Werror",
-]
+] + select({
+    "//bazel:lto": [
+        "-flto=auto",
+        "-ffat-lto-objects",
+    ],
+    "//conditions:default": [],
+})
+
+def program(name, linkopts = [], **kwargs):
+    """A cc_binary that users run: optimized as a whole, for speed (docs/performance.md)."""
+    _cc_binary(
+        name = name,
+        linkopts = linkopts + select({
+            "//bazel:lto": [
+                "-flto=auto",
+                "-O2",
+            ],
+            "//conditions:default": [],
+        }),
+        **kwargs
+    )
+
+# Objects are good for both kinds of linking. This one is quick, and --wrap works with it.
+PLAIN_LINKOPTS = select({
+    "//bazel:lto": ["-fno-lto"],
+    "//conditions:default": [],
+})
+
+def cc_binary(name, linkopts = [], **kwargs):
+    _cc_binary(name = name, linkopts = linkopts + PLAIN_LINKOPTS, **kwargs)
+
+def cc_test(name, linkopts = [], **kwargs):
+    _cc_test(name = name, linkopts = linkopts + PLAIN_LINKOPTS, **kwargs)
 
 def unit_test(name, srcs, deps = [], size = "small", **kwargs):
     """A cc_test with CUnit, our warnings and tests/support/testing.h; srcs bring their own main()."""
