@@ -462,7 +462,7 @@ static bool flush(struct connection *connection)
             lose(connection, status);
             return false;
         }
-        if (size == 0)
+        if (size == 0 || usbip_device_session_output_size(session) == 0)
             break;
     }
     bool more = !connection->writing && usbip_device_session_output_size(session) > 0;

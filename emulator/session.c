@@ -22,8 +22,9 @@ struct usbip_device_session {
     bool held_back;             /* the device was refused room */
     struct usbip_buffer input; /* the beginning of a PDU */
     struct usbip_range received; /* empty, but for the time in which they are received */
-    struct usbip_output output; /* being filled */
-    struct usbip_output taken;  /* handed out, as far as taken_size */
+    struct usbip_output outputs[2];
+    struct usbip_output *output; /* of these: being filled */
+    struct usbip_output *taken;  /* and handed out, as far as taken_size */
     size_t taken_size;
     struct usbip_output_piece piece; /* of `taken`, with faults */
     struct usbip_fault_link link;
@@ -81,7 +82,7 @@ static void release_device(struct usbip_device_session *session)
 /* Bytes that wait, whatever for. */
 static size_t waiting_size(const struct usbip_device_session *session)
 {
-    return usbip_output_size(&session->output) + usbip_output_size(&session->taken) -
+    return usbip_output_size(session->output) + usbip_output_size(session->taken) -
            session->taken_size + session->link.held_bytes;
 }
 
@@ -94,8 +95,8 @@ static int settle(struct usbip_device_session *session, struct usbip_output *out
 static size_t begin_reply(struct usbip_device_session *session)
 {
     if (session->link.active)
-        settle(session, &session->output);
-    return session->output.bytes.size;
+        settle(session, session->output);
+    return session->output->bytes.size;
 }
 
 /* A reply ends the output, from `start` on: its faults. */
@@ -104,14 +105,14 @@ static int finish_reply(struct usbip_device_session *session, size_t start,
 {
     if (session->over && session->device)
         return -1;
-    if (usbip_fault_link_reply(&session->link, &session->output.bytes, start, reply) < 0)
+    if (usbip_fault_link_reply(&session->link, &session->output->bytes, start, reply) < 0)
         return end_out_of_memory(session);
     return 0;
 }
 
 static int append(struct usbip_device_session *session, const void *data, size_t size)
 {
-    if (usbip_buffer_append(&session->output.bytes, data, size) < 0)
+    if (usbip_buffer_append(&session->output->bytes, data, size) < 0)
         return end_out_of_memory(session);
     wake(session);
     return 0;
@@ -213,7 +214,7 @@ static int answer_op(struct usbip_device_session *session, const uint8_t *pdu, b
 {
     size_t start = begin_reply(session);
     int result = imports ? reply_import(session, pdu) : reply_devlist(session);
-    if (!session->link.active || session->output.bytes.size == start)
+    if (!session->link.active || session->output->bytes.size == start)
         return result;
     const struct usbip_reply reply = {.kind = imports ? USBIP_REPLY_IMPORT : USBIP_REPLY_DEVLIST};
     if (finish_reply(session, start, &reply) < 0)
@@ -403,7 +404,7 @@ static int urb_pdu(struct usbip_device_session *session, const uint8_t *pdu)
 static bool may_lend(const struct usbip_device_session *session, struct usbip_output_piece *payload)
 {
     if (payload->size < USBIP_OUTPUT_MIN_LOAN || session->link.active ||
-        session->output.loan_count == USBIP_OUTPUT_MAX_LOANS)
+        session->output->loan_count == USBIP_OUTPUT_MAX_LOANS)
         return false;
     payload->passing = usbip_range_contains(&session->received, payload->data, payload->size);
     return payload->passing ||
@@ -438,7 +439,7 @@ void usbip_device_session_complete(struct usbip_device_session *session,
     bool lent = payload && may_lend(session, &loan);
     size_t size = USBIP_HEADER_SIZE + (lent ? 0 : payload_size);
     size_t start = begin_reply(session);
-    uint8_t *header = usbip_buffer_reserve(&session->output.bytes, size);
+    uint8_t *header = usbip_buffer_reserve(&session->output->bytes, size);
     if (!header) {
         end_out_of_memory(session);
         return;
@@ -446,8 +447,8 @@ void usbip_device_session_complete(struct usbip_device_session *session,
     usbip_encode_header(header, &reply);
     if (payload && !lent && payload_size > 0)
         memcpy(header + USBIP_HEADER_SIZE, payload, payload_size);
-    session->output.bytes.size += size;
-    if (lent && usbip_output_lend(&session->output, &loan) < 0) {
+    session->output->bytes.size += size;
+    if (lent && usbip_output_lend(session->output, &loan) < 0) {
         end_out_of_memory(session);
         return;
     }
@@ -468,7 +469,7 @@ uint8_t *usbip_device_session_reserve(struct usbip_device_session *session, uint
 {
     begin_reply(session);
     uint8_t *header =
-        usbip_buffer_reserve(&session->output.bytes, USBIP_HEADER_SIZE + (size_t)size);
+        usbip_buffer_reserve(&session->output->bytes, USBIP_HEADER_SIZE + (size_t)size);
     return header ? header + USBIP_HEADER_SIZE : NULL;
 }
 
@@ -502,7 +503,7 @@ static const struct usbip_framing framing = {pdu_size, pdu};
 static void on_link_timer(struct usbip_timer *timer)
 {
     struct usbip_device_session *session = timer->user;
-    if (usbip_fault_link_release(&session->link, &session->output.bytes) < 0) {
+    if (usbip_fault_link_release(&session->link, &session->output->bytes) < 0) {
         end_out_of_memory(session);
         return;
     }
@@ -524,6 +525,8 @@ usbip_device_session_new(struct usbip_bus *bus, const char *peer,
     session->personality = bus->personality ? bus->personality : &usbip_personality_strict;
     session->events = *events;
     session->context = context;
+    session->output = &session->outputs[0];
+    session->taken = &session->outputs[1];
     snprintf(session->peer, sizeof session->peer, "%s", peer);
     usbip_fault_link_init(&session->link, &bus->faults, on_link_timer, session);
     return session;
@@ -537,8 +540,8 @@ void usbip_device_session_free(struct usbip_device_session *session)
     release_device(session);
     usbip_fault_link_free(&session->link);
     usbip_buffer_free(&session->input);
-    usbip_output_free(&session->output);
-    usbip_output_free(&session->taken);
+    usbip_output_free(&session->outputs[0]);
+    usbip_output_free(&session->outputs[1]);
     usbip_buffer_free(&session->withheld);
     free(session);
 }
@@ -566,13 +569,13 @@ int usbip_device_session_receive_in_place(struct usbip_device_session *session,
 
 bool usbip_device_session_borrows(const struct usbip_device_session *session)
 {
-    return session->output.passing_count > 0;
+    return session->output->passing_count > 0;
 }
 
 void usbip_device_session_settle(struct usbip_device_session *session)
 {
     if (usbip_device_session_borrows(session))
-        settle(session, &session->output);
+        settle(session, session->output);
 }
 
 int usbip_device_session_receive(struct usbip_device_session *session, const uint8_t *data,
@@ -604,8 +607,8 @@ static void cut(struct usbip_device_session *session, enum usbip_cut cut)
     session->over = true;
     usbip_fault_link_drop(&session->link);
     release_device(session);
-    usbip_output_clear(&session->output);
-    session->taken_size = usbip_output_size(&session->taken);
+    usbip_output_clear(session->output);
+    session->taken_size = usbip_output_size(session->taken);
 }
 
 /* Of what is left of `taken`, as much as a fault lets out at once. */
@@ -613,10 +616,10 @@ static size_t take_piece(struct usbip_device_session *session,
                          const struct usbip_output_piece **pieces, size_t *count)
 {
     enum usbip_cut how = USBIP_CUT_NONE;
-    if (settle(session, &session->taken) < 0)
+    if (settle(session, session->taken) < 0)
         return 0;
-    size_t size = session->taken.bytes.size - session->taken_size;
-    session->piece.data = size > 0 ? session->taken.bytes.data + session->taken_size : NULL;
+    size_t size = session->taken->bytes.size - session->taken_size;
+    session->piece.data = size > 0 ? session->taken->bytes.data + session->taken_size : NULL;
     if (session->link.active)
         size = usbip_fault_link_let_out(&session->link, size, &how);
     session->piece.size = size;
@@ -632,23 +635,23 @@ static size_t take_piece(struct usbip_device_session *session,
 size_t usbip_device_session_take_pieces(struct usbip_device_session *session,
                                         const struct usbip_output_piece **pieces, size_t *count)
 {
-    size_t size = usbip_output_size(&session->taken);
+    size_t size = usbip_output_size(session->taken);
     session->awake = false;
     *count = 0;
     if (session->taken_size == size) {
-        struct usbip_output taken = session->output;
+        struct usbip_output *taken = session->output;
         session->output = session->taken;
-        usbip_output_clear(&session->output);
+        usbip_output_clear(session->output);
         session->taken = taken;
         session->taken_size = 0;
-        if (session->output.bytes.capacity > 2 * USBIP_SESSION_OUTPUT_LIMIT)
-            usbip_output_free(&session->output);
-        size = usbip_output_size(&session->taken);
+        if (session->output->bytes.capacity > 2 * USBIP_SESSION_OUTPUT_LIMIT)
+            usbip_output_free(session->output);
+        size = usbip_output_size(session->taken);
     }
     if (session->link.active || session->taken_size > 0) {
         size = take_piece(session, pieces, count);
     } else {
-        *pieces = usbip_output_pieces(&session->taken, count);
+        *pieces = usbip_output_pieces(session->taken, count);
         session->taken_size = size;
     }
     if (session->held_back && session->device &&
@@ -664,7 +667,7 @@ size_t usbip_device_session_take_output(struct usbip_device_session *session, co
     const struct usbip_output_piece *pieces;
     size_t count;
     *data = NULL;
-    if (settle(session, &session->output) < 0)
+    if (settle(session, session->output) < 0)
         return 0;
     size_t size = usbip_device_session_take_pieces(session, &pieces, &count);
     if (count > 0)
@@ -676,7 +679,7 @@ size_t usbip_device_session_output_size(const struct usbip_device_session *sessi
 {
     if (usbip_fault_link_is_shut(&session->link))
         return 0;
-    return usbip_output_size(&session->output) + usbip_output_size(&session->taken) -
+    return usbip_output_size(session->output) + usbip_output_size(session->taken) -
            session->taken_size;
 }
 
