@@ -34,8 +34,14 @@ int usbip_output_lend(struct usbip_output *output, const struct usbip_output_pie
     output->loans[output->loan_count++] =
         (struct usbip_output_loan){output->bytes.size, *payload};
     output->lent += payload->size;
-    output->passing_count += payload->passing;
+    output->passing_count += payload->origin == USBIP_OUTPUT_PASSING;
     return 0;
+}
+
+static void add_copied(struct usbip_output *output, size_t *count, size_t from, size_t to)
+{
+    output->pieces[(*count)++] =
+        (struct usbip_output_piece){output->bytes.data + from, to - from, USBIP_OUTPUT_COPIED};
 }
 
 const struct usbip_output_piece *usbip_output_pieces(struct usbip_output *output, size_t *count)
@@ -43,21 +49,20 @@ const struct usbip_output_piece *usbip_output_pieces(struct usbip_output *output
     size_t at = 0;
     *count = 0;
     if (output->loan_count == 0) {
-        output->whole = (struct usbip_output_piece){output->bytes.data, output->bytes.size, false};
+        output->whole = (struct usbip_output_piece){output->bytes.data, output->bytes.size,
+                                                    USBIP_OUTPUT_COPIED};
         *count = output->bytes.size > 0;
         return &output->whole;
     }
     for (size_t i = 0; i < output->loan_count; i++) {
         const struct usbip_output_loan *loan = &output->loans[i];
         if (loan->at > at)
-            output->pieces[(*count)++] =
-                (struct usbip_output_piece){output->bytes.data + at, loan->at - at, false};
+            add_copied(output, count, at, loan->at);
         output->pieces[(*count)++] = loan->piece;
         at = loan->at;
     }
     if (output->bytes.size > at)
-        output->pieces[(*count)++] =
-            (struct usbip_output_piece){output->bytes.data + at, output->bytes.size - at, false};
+        add_copied(output, count, at, output->bytes.size);
     return output->pieces;
 }
 

@@ -17,11 +17,17 @@ enum {
     USBIP_OUTPUT_MAX_PIECES = 2 * USBIP_OUTPUT_MAX_LOANS + 1, /* as many as writev() takes */
 };
 
+enum usbip_output_origin {
+    USBIP_OUTPUT_COPIED,
+    USBIP_OUTPUT_PASSING, /* lent for as long as what was received stays where it is */
+    USBIP_OUTPUT_LASTING, /* lent for ever */
+};
+
 /* A run of bytes to be sent. */
 struct usbip_output_piece {
     const uint8_t *data;
     size_t size;
-    bool passing; /* gone when its lender returns, and not ours */
+    enum usbip_output_origin origin;
 };
 
 struct usbip_output_loan {

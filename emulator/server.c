@@ -28,6 +28,8 @@ struct connection {
     bool ended;              /* nothing more will come from the client */
     bool lingering;          /* our side is closed: what the client still sends is dropped */
     bool closing;
+    bool local; /* on this machine */
+    bool near;  /* little waits in its socket */
     uv_write_t write;
     uint8_t *kept; /* of what is on its way: what its lender has back */
     uv_shutdown_t shutdown;
@@ -364,18 +366,33 @@ static void on_written(uv_write_t *request, int status)
     make_dirty(connection);
 }
 
+/*
+ * What a source sends to a client on this machine shall be read before it leaves the cache, so
+ * little of it may wait in the socket. Of no use where both sides send: then they would only wait
+ * for each other more often.
+ */
+static void keep_near(struct connection *connection, const struct usbip_output_piece *piece)
+{
+    int size = USBIP_SERVER_NEAR_UNSENT;
+    if (connection->near || !connection->local || piece->origin != USBIP_OUTPUT_LASTING ||
+        piece->size < USBIP_SERVER_NEAR_PAYLOAD)
+        return;
+    connection->near = true;
+    uv_send_buffer_size((uv_handle_t *)&connection->socket, &size);
+}
+
 /* Copies of what passes, for as long as it is on its way. */
 static bool keep_passing(struct connection *connection, uv_buf_t *buffers,
                          const struct usbip_output_piece *pieces, size_t count)
 {
     size_t size = 0;
     for (size_t i = 0; i < count; i++)
-        size += pieces[i].passing ? buffers[i].len : 0;
+        size += pieces[i].origin == USBIP_OUTPUT_PASSING ? buffers[i].len : 0;
     if (size == 0)
         return true;
     uint8_t *at = connection->kept = malloc(size);
     for (size_t i = 0; at && i < count; i++) {
-        if (!pieces[i].passing)
+        if (pieces[i].origin != USBIP_OUTPUT_PASSING)
             continue;
         buffers[i].base = memcpy(at, buffers[i].base, buffers[i].len);
         at += buffers[i].len;
@@ -394,6 +411,7 @@ static int send_pieces(struct connection *connection, const struct usbip_output_
     for (size_t i = 0; i < count; i++) {
         buffers[i] = uv_buf_init((char *)pieces[i].data, (unsigned)pieces[i].size);
         tap_bytes(connection, USBIP_TO_CLIENT, pieces[i].data, pieces[i].size);
+        keep_near(connection, &pieces[i]);
     }
     int sent = uv_try_write(stream, buffers, (unsigned)count);
     if (sent < 0 && sent != UV_EAGAIN)
@@ -571,6 +589,18 @@ static void format_address(const struct sockaddr_storage *address,
     }
 }
 
+static bool is_loopback(const struct sockaddr_storage *address)
+{
+    if (address->ss_family == AF_INET6) {
+        struct sockaddr_in6 ip6;
+        memcpy(&ip6, address, sizeof ip6);
+        return IN6_IS_ADDR_LOOPBACK(&ip6.sin6_addr);
+    }
+    struct sockaddr_in ip4;
+    memcpy(&ip4, address, sizeof ip4);
+    return ntohl(ip4.sin_addr.s_addr) >> IN_CLASSA_NSHIFT == IN_LOOPBACKNET;
+}
+
 static int start_connection(struct connection *connection)
 {
     struct usbip_server *server = connection->server;
@@ -582,6 +612,7 @@ static int start_connection(struct connection *connection)
     if (status < 0)
         return status;
     format_address(&address, connection->peer);
+    connection->local = is_loopback(&address);
     /* Without these it works too, only slower or longer. */
     uv_tcp_nodelay(&connection->socket, 1);
     uv_tcp_keepalive(&connection->socket, 1, USBIP_SERVER_KEEPALIVE_S);

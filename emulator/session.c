@@ -400,15 +400,18 @@ static int urb_pdu(struct usbip_device_session *session, const uint8_t *pdu)
     return 0;
 }
 
-/* Whether it can be sent from where it is, and until when. */
-static bool may_lend(const struct usbip_device_session *session, struct usbip_output_piece *payload)
+/* From where a payload is to be sent. */
+static enum usbip_output_origin origin_of(const struct usbip_device_session *session,
+                                          const uint8_t *payload, size_t size)
 {
-    if (payload->size < USBIP_OUTPUT_MIN_LOAN || session->link.active ||
+    if (size < USBIP_OUTPUT_MIN_LOAN || session->link.active ||
         session->output->loan_count == USBIP_OUTPUT_MAX_LOANS)
-        return false;
-    payload->passing = usbip_range_contains(&session->received, payload->data, payload->size);
-    return payload->passing ||
-           usbip_range_contains(usbip_device_lasting(session->device), payload->data, payload->size);
+        return USBIP_OUTPUT_COPIED;
+    if (usbip_range_contains(&session->received, payload, size))
+        return USBIP_OUTPUT_PASSING;
+    if (usbip_range_contains(usbip_device_lasting(session->device), payload, size))
+        return USBIP_OUTPUT_LASTING;
+    return USBIP_OUTPUT_COPIED;
 }
 
 void usbip_device_session_complete(struct usbip_device_session *session,
@@ -435,8 +438,9 @@ void usbip_device_session_complete(struct usbip_device_session *session,
     reply.ret_submit.error_count = 0;
     if (personality->echoes_header)
         echo_header(&reply, urb->devid, urb->direction, urb->ep);
-    struct usbip_output_piece loan = {.data = payload, .size = payload_size};
-    bool lent = payload && may_lend(session, &loan);
+    struct usbip_output_piece loan = {payload, payload_size,
+                                      origin_of(session, payload, payload_size)};
+    bool lent = loan.origin != USBIP_OUTPUT_COPIED;
     size_t size = USBIP_HEADER_SIZE + (lent ? 0 : payload_size);
     size_t start = begin_reply(session);
     uint8_t *header = usbip_buffer_reserve(&session->output->bytes, size);
