@@ -8,7 +8,7 @@ enum {
     MIN_CAPACITY = 256,
     /* What a finished partial PDU may leave allocated; one huge transfer must not keep its memory
      * for as long as the connection lasts. */
-    MAX_KEPT_CAPACITY = 64 * 1024,
+    MAX_KEPT_CAPACITY = 128 * 1024,
 };
 
 uint8_t *usbip_buffer_reserve(struct usbip_buffer *buffer, size_t size)
