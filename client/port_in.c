@@ -224,7 +224,7 @@ static void take_in(struct usbip_port *port, struct usbip_in_transfer *in, const
         size = driver->received(&port->chip, room, size, &modem);
         told_modem(port, modem);
     }
-    port->received_end += size;
+    usbip_port_received(port, room, size);
     /* Only what was asked for with SHORT_NOT_OK may be called short; a server may do so anyway. */
     if (transfer->status != 0 && transfer->status != -USBIP_EREMOTEIO) {
         in_failed(port, in);

@@ -173,6 +173,9 @@ struct usbip_port {
     unsigned in_head, in_count; /* in the order of submission */
     struct usbip_in_transfer in[USBIP_MAX_IN_TRANSFERS];
     size_t received_start, received_end; /* of received[] */
+    /* What a reader has room for that found nothing there; used as long as received[] is empty. */
+    uint8_t *reader;
+    size_t reader_room, reader_got;
 
     struct usbip_transfer notification;
     bool notification_in_flight;
@@ -259,10 +262,12 @@ uint64_t usbip_port_in_deadline_ms(const struct usbip_port *port);
 /* ---- port_read.c ---- */
 
 /*
- * Where the next bytes of the receive buffer go; who puts some there adds them to received_end.
- * There is room for all transfers in flight beyond the buffer's size.
+ * Where what comes next goes: to the reader who waits for it, or to the receive buffer, which has
+ * room for all transfers in flight beyond its size. usbip_port_received() tells how many bytes have
+ * been put there.
  */
 uint8_t *usbip_port_receive_room(struct usbip_port *port, size_t size);
+void usbip_port_received(struct usbip_port *port, const uint8_t *room, size_t size);
 
 /* ---- port_out.c ---- */
 

@@ -11,6 +11,8 @@ size_t usbip_port_bytes_available(const struct usbip_port *port)
 
 uint8_t *usbip_port_receive_room(struct usbip_port *port, size_t size)
 {
+    if (usbip_port_bytes_available(port) == 0 && port->reader_room - port->reader_got >= size)
+        return port->reader + port->reader_got;
     if (port->received_end + size > USBIP_RECEIVE_CAPACITY) {
         size_t kept = usbip_port_bytes_available(port);
 
@@ -19,6 +21,14 @@ uint8_t *usbip_port_receive_room(struct usbip_port *port, size_t size)
         port->received_end = kept;
     }
     return port->received + port->received_end;
+}
+
+void usbip_port_received(struct usbip_port *port, const uint8_t *room, size_t size)
+{
+    if (room == port->received + port->received_end)
+        port->received_end += size;
+    else
+        port->reader_got += size;
 }
 
 /* Removes bytes from the front, and lets the device send again if it had to wait for that. */
@@ -48,25 +58,37 @@ void usbip_port_discard_input(struct usbip_port *port)
     consume(port, usbip_port_bytes_available(port));
 }
 
+/* Waits, and takes what comes into the reader's own memory as far as it fits. */
+static size_t wait_for_bytes(struct usbip_port *port, void *data, size_t size, uint64_t deadline_ms)
+{
+    port->reader = data;
+    port->reader_room = size;
+    port->reader_got = 0;
+    usbip_port_wait(port, deadline_ms);
+    port->reader_room = 0;
+    return port->reader_got;
+}
+
 int usbip_port_read(struct usbip_port *port, void *data, size_t size, uint32_t timeout_ms)
 {
     uint64_t deadline_ms = usbip_port_deadline(timeout_ms);
 
     if (size == 0)
         return 0;
+    if (size > INT_MAX)
+        size = INT_MAX;
     for (bool waited = false;; waited = true) {
-        size_t available = usbip_port_bytes_available(port);
+        size_t available = usbip_port_bytes_available(port), got;
 
-        if (available > 0) {
-            if (size > available)
-                size = available;
-            return take(port, data, size < INT_MAX ? size : INT_MAX);
-        }
+        if (available > 0)
+            return take(port, data, size < available ? size : available);
         if (port->state == USBIP_PORT_CLOSED)
             return usbip_port_closed_error(port);
         if (waited && usbip_now_ms() >= deadline_ms)
             return 0;
-        usbip_port_wait(port, deadline_ms);
+        got = wait_for_bytes(port, data, size, deadline_ms);
+        if (got > 0)
+            return (int)got;
     }
 }
 

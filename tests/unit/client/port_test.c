@@ -314,6 +314,32 @@ static void test_write_and_read(void)
     stop();
 }
 
+/* What a waiting reader has no room for waits for the next one, and nothing overtakes it. */
+static void test_reader_with_little_room(void)
+{
+    static const size_t rooms[] = {1, 3, 5, 8, 64, 200};
+    uint8_t data[200], expected = 0;
+    unsigned round = 0;
+
+    server = scripted_server_new();
+    server->pattern_left = 3000;
+    start_and_open(server, "1-1");
+    for (unsigned left = 3000; left > 0;) {
+        size_t room = rooms[round++ % (sizeof(rooms) / sizeof(rooms[0]))];
+        int got;
+
+        memset(data, 0xee, sizeof(data));
+        got = usbip_port_read(port, data, room, PATIENCE_MS);
+        CU_ASSERT_TRUE_FATAL(got > 0 && (size_t)got <= room);
+        for (int i = 0; i < got; i++)
+            CU_ASSERT_EQUAL_FATAL(data[i], expected++);
+        for (size_t i = (size_t)got; i < sizeof(data); i++)
+            CU_ASSERT_EQUAL_FATAL(data[i], 0xee);
+        left -= (unsigned)got;
+    }
+    stop();
+}
+
 static void test_every_in_transfer_is_queued_again(void)
 {
     char data[2];
@@ -1318,6 +1344,7 @@ int main(void)
         {"IN transfers grow in a stream", test_transfers_grow_in_a_stream},
         {"IN transfers stay small when ends are forgotten",
          test_transfers_stay_small_when_ends_are_forgotten},
+        {"reader with little room", test_reader_with_little_room},
         {"read_all", test_read_all},
         {"read_until", test_read_until},
         {"long delimiter", test_long_delimiter},
