@@ -21,26 +21,26 @@ RAW, BUS, WIRE = "emulator/raw.c", "emulator/bus.c", "protocol/usbip.c"
 # What is broken, where, and how: text that stands there once, and what takes its place.
 MUTATIONS = [
     ("the echo of seqnum is off by one", SESSION,
-     ".seqnum = urb->seqnum,", ".seqnum = urb->seqnum + 1,"),
+     "reply.seqnum = urb->seqnum;", "reply.seqnum = urb->seqnum + 1;"),
     ("replies carry the devid", SESSION,
      "    if (personality->echoes_header)\n        echo_header(&reply, urb->devid",
      "    if (true)\n        echo_header(&reply, urb->devid"),
     ("number_of_packets is not echoed", SESSION,
-     ".number_of_packets = urb->number_of_packets},", ".number_of_packets = 7},"),
+     "number_of_packets = urb->number_of_packets;", "number_of_packets = 7;"),
     ("the padding of RET_SUBMIT is not zero", WIRE,
      "header->ret_submit.error_count);\n        break;",
      "header->ret_submit.error_count);\n        out[47] = 1;\n        break;"),
     ("an error loses its payload, not its actual_length", SESSION,
-     "    struct usbip_header reply = {\n        .command = USBIP_RET_SUBMIT,",
-     "    payload_size = status != 0 ? 0 : payload_size;\n"
-     "    struct usbip_header reply = {\n        .command = USBIP_RET_SUBMIT,"),
+     "    reply.command = USBIP_RET_SUBMIT;",
+     "    reply.command = USBIP_RET_SUBMIT;\n"
+     "    payload_size = status != 0 ? 0 : payload_size;"),
     ("actual_length of OUT is always 0", SESSION,
-     ".actual_length = actual_length,",
-     ".actual_length = urb->direction == USBIP_DIR_IN ? actual_length : 0,"),
+     "actual_length = actual_length;",
+     "actual_length = urb->direction == USBIP_DIR_IN ? actual_length : 0;"),
     ("the reply to OUT carries its data", SESSION,
-     "    session->output.size += USBIP_HEADER_SIZE + payload_size;",
-     "    session->output.size += USBIP_HEADER_SIZE +\n"
-     "        (urb->direction == USBIP_DIR_OUT && actual_length < 64 ? actual_length : payload_size);"),
+     "    size_t size = USBIP_HEADER_SIZE + (lent ? 0 : payload_size);",
+     "    size_t size = USBIP_HEADER_SIZE + (lent ? 0 :\n"
+     "        urb->direction == USBIP_DIR_OUT && actual_length < 64 ? actual_length : payload_size);"),
     ("a URB that was unlinked is answered all the same", DEVICE,
      "    bool was_control = urb == device->control;\n    retire(device, urb);\n"
      "    if (was_control)\n        run_control(device);\n    return true;",
