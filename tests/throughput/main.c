@@ -142,7 +142,7 @@ static bool plan(struct bench *bench)
     if (bench->out_of_memory)
         say("out of memory", "");
     else if (bench->report.count == 0)
-        say("nothing to measure: none of the tests suits a device",
+        say("nothing to measure: no device is made for a test that was asked for, see --help",
             bench->report.note_count > 0 ? bench->report.notes[0] : "");
     return !bench->out_of_memory && bench->report.count > 0;
 }
@@ -270,7 +270,7 @@ static bool start_emulator(struct bench *bench)
     char **scripts = calloc(count, sizeof *scripts);
     bool started = false;
     for (unsigned i = 0; scripts && i < count; i++)
-        scripts[i] = options->scripts[i / options->connections];
+        scripts[i] = (char *)options->scripts[i / options->connections]; /* execv() wants it so */
     if (scripts)
         started =
             emulator_start(&bench->emulator, options->emulator, "127.0.0.1:0", scripts, (int)count);
@@ -278,8 +278,8 @@ static bool start_emulator(struct bench *bench)
     if (!started)
         return false; /* which has been said */
     memcpy(bench->addresses[TARGET], bench->emulator.address, sizeof bench->emulator.address);
-    snprintf(bench->report.server, sizeof bench->report.server, "the emulator, %s",
-             options->emulator);
+    snprintf(bench->report.server, sizeof bench->report.server, "the emulator%s%s",
+             options->chose_emulator ? ", " : "", options->chose_emulator ? options->emulator : "");
     bench->pids[TARGET] = (int)bench->emulator.pid;
     return true;
 }
@@ -352,12 +352,15 @@ static int stop_servers(struct bench *bench, int status)
     return status;
 }
 
-static void join_command(char command[COMMAND_SIZE], int argc, char **argv)
+/* `bazel run` starts the bench in another folder than the one that the user's paths are meant from.
+ */
+static bool go_to_users_folder(void)
 {
-    size_t size = 0;
-    for (int i = 0; i < argc && size < COMMAND_SIZE; i++)
-        size += (size_t)snprintf(command + size, COMMAND_SIZE - size, "%s%s", i > 0 ? " " : "",
-                                 argv[i]);
+    const char *folder = getenv("BUILD_WORKING_DIRECTORY");
+    if (!folder || chdir(folder) == 0)
+        return true;
+    say(folder, strerror(errno));
+    return false;
 }
 
 static void free_all(struct bench *bench)
@@ -375,7 +378,7 @@ int main(int argc, char **argv)
     static struct bench bench = {.options = &options};
     char error_text[BASELINE_ERROR_SIZE];
     struct baseline *baseline = NULL;
-    int status = options_parse(&options, argc, argv);
+    int status = go_to_users_folder() ? options_parse(&options, argc, argv) : EXIT_NO_RUN;
     if (status >= 0)
         return status;
     if (options.baseline && !(baseline = baseline_load(options.baseline, error_text)))
@@ -387,7 +390,7 @@ int main(int argc, char **argv)
         options.server_cpu = options.client_cpu = first_core();
     machine_look(&bench.report.machine); /* before the client is pinned */
     bench.report.options = &options;
-    join_command(bench.report.command, argc, argv);
+    report_command(&bench.report, argc, argv);
     snprintf(bench.report.server, sizeof bench.report.server, "%s", options.server);
     snprintf(bench.addresses[TARGET], ADDRESS_SIZE, "%s", options.server);
     status = start_servers(&bench) ? measure_all(&bench, baseline) : EXIT_NO_RUN;

@@ -1,6 +1,7 @@
 #include "tests/throughput/series.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "tests/throughput/options.h"
 #include "tests/throughput/serial.h"
@@ -58,13 +59,41 @@ void series_compare(struct series *series, const struct sample *samples[SIDE_COU
     series->cpu_ratio = statistics_of(cpu_ratios, runs);
 }
 
-static double raw_rate(const struct series *series, unsigned count, const struct load *serial)
+/* Whether this is the raw client on the reference server, with the same device and size. */
+static bool is_raw_of(const struct series *raw, const struct series *serial)
+{
+    const struct load *load = &raw->load;
+    return load->test == TEST_ECHO && load->size == serial->load.size && load->connections == 1 &&
+           strcmp(raw->device, serial->device) == 0 && raw->sides[CEILING].measured;
+}
+
+static double cpu_ns_of_byte(const struct side_result *result)
+{
+    return (result->client_ns.median + result->server_ns.median) * result->urbs_per_s.median /
+           result->bytes_per_s.median;
+}
+
+struct client_ratio series_client_ratio(const struct series *series, unsigned count,
+                                        const struct series *serial, unsigned depth)
+{
+    const struct side_result *library = &serial->sides[CEILING];
+    for (unsigned i = 0; i < count; i++) {
+        const struct side_result *raw = &series[i].sides[CEILING];
+        if (series[i].load.depth == depth && is_raw_of(&series[i], serial) && library->measured)
+            return (struct client_ratio){
+                .rate = library->bytes_per_s.median / raw->bytes_per_s.median,
+                .cpu = cpu_ns_of_byte(raw) / cpu_ns_of_byte(library),
+            };
+    }
+    return (struct client_ratio){NAN, NAN};
+}
+
+static double raw_rate(const struct series *series, unsigned count, const struct series *serial)
 {
     double best = NAN;
     for (unsigned i = 0; i < count; i++) {
-        const struct load *load = &series[i].load;
-        if (load->test == TEST_ECHO && load->size == serial->size && load->connections == 1 &&
-            (load->depth == 1) == (serial->depth == 1) && series[i].sides[CEILING].measured)
+        if (is_raw_of(&series[i], serial) &&
+            (series[i].load.depth == 1) == (serial->load.depth == 1))
             best = most(series[i].sides[CEILING].bytes_per_s.median, best);
     }
     return best;
@@ -76,8 +105,22 @@ void series_compare_clients(struct series *series, unsigned count)
         const struct side_result *ceiling = &series[i].sides[CEILING];
         if (series[i].load.test == TEST_SERIAL && ceiling->measured)
             series[i].client_ratio =
-                ceiling->bytes_per_s.median / raw_rate(series, count, &series[i].load);
+                ceiling->bytes_per_s.median / raw_rate(series, count, &series[i]);
     }
+}
+
+double series_tail(const struct series *series, enum side side)
+{
+    const struct histogram *latency = &series->sides[side].latency;
+    double p50 = (double)histogram_quantile(latency, 0.5);
+    return p50 > 0 ? (double)histogram_quantile(latency, 0.99) / p50 : NAN;
+}
+
+double series_latency_ratio(const struct series *series, double part)
+{
+    double ceiling = (double)histogram_quantile(&series->sides[CEILING].latency, part);
+    double target = (double)histogram_quantile(&series->sides[TARGET].latency, part);
+    return ceiling > 0 && target > 0 ? target / ceiling : NAN;
 }
 
 double series_in_flight(const struct series *series, enum side side)

@@ -6,7 +6,7 @@
 set -euo pipefail
 
 bench=$1
-emulator=$2
+emulator=$PWD/$2
 shift 2
 work=$(mktemp -d "${TEST_TMPDIR:-/tmp}/smoke.XXXXXX")
 trap 'rm -rf "$work"' EXIT
@@ -34,7 +34,7 @@ status() {
     }
 }
 
-run=("$bench" --emulator "$emulator" --seconds 0.02 --runs 3)
+run=("$bench" --seconds 0.02 --runs 3)
 
 status 0 "${run[@]}" "${devices[@]}" --ceiling --size 64,512,64K --depth 1,16 \
     --json "$work/new.json" --html "$work/page.html"
@@ -57,8 +57,13 @@ for series in run["series"]:
         if series["depth"] > 0:
             latency = series[side]["latency_ns"]
             assert 0 < latency["p50"] <= latency["p99"] <= latency["max"], name
+            assert abs(latency["p99_by_p50"] - latency["p99"] / latency["p50"]) < 0.01, name
+            assert series["latency_ratio"]["p50"] > 0 and series["latency_ratio"]["p99"] > 0, name
     if series["ceiling"]["urbs_per_s"]["min"] > 0 and series["target"]["urbs_per_s"]["min"] > 0:
         assert series["ratio"]["max"] > 0 and series["cpu_ratio"]["max"] > 0, name
+    # The client library beside the raw client, at each depth of that.
+    depths = [ratio["depth"] for ratio in series["client_ratios"] if ratio["ratio"] > 0]
+    assert depths == ([1, 16] if series["test"] == "serial" else []), name
 expected = {("echo", "ping"), ("echo", "pipeline"), ("echo", "echo"), ("echo", "serial"),
             ("echo_lua", "echo"), ("echo_lua", "serial"), ("sink", "out"), ("source", "in")}
 assert seen == expected, seen ^ expected
@@ -121,13 +126,40 @@ for test in echo serial; do
     }
 done
 
-# What cannot run says so in a line.
-for arguments in "--size 0" "--depth x" "--test all" "--seconds 0" "--cpu server" "127.0.0.1:1" \
-    "--baseline $work/none.json" "--emulate $work/wrong.lua --test out" "one two"; do
-    # shellcheck disable=SC2086 # several arguments
-    status 2 "${run[@]}" $arguments
+# What cannot run says so in a line, before anything is measured.
+one_line() {
+    status 2 "${run[@]}" "$@"
     [ "$(wc -l <"$work/out")" -eq 1 ] || {
         cat "$work/out"
-        fail "not one line for: $arguments"
+        fail "not one line for: $*"
     }
+}
+touch "$work/empty.lua"
+for arguments in "--size 0" "--size 64,64" "--depth x" "--depth 1,1" "--test all" "--seconds 0" \
+    "--busid=" "--cpu server" "--cpu server=0,server=0" "--cpu server=0" "127.0.0.1:1" "one two" \
+    "--baseline $work/none.json" "--emulator $emulator" "--emulate $echo_script --html $work/no/a" \
+    "--emulate $echo_script --json $work" "--emulate $work/wrong.lua --test out" \
+    "--emulate $work/none.lua" "--emulate $work/empty.lua" \
+    "--emulate $echo_script --emulator $work/none"; do
+    # shellcheck disable=SC2086 # several arguments
+    one_line $arguments
 done
+one_line --cpu ''
+one_line --size ''
+
+# The bench finds its emulator and its devices from any folder; `bazel run` tells the user's.
+program=$(readlink -f "$bench")
+[ -d "$program.runfiles" ] || fail "no runfiles beside $program"
+mkdir "$work/folder"
+cd "$work/folder"
+short=(--test ping --seconds 0.02 --runs 1)
+status 0 "$program" --emulate "$echo_script" "${short[@]}"
+cp "$program" "$work/alone"
+cp "$OLDPWD/$echo_script" .
+status 2 "$work/alone" --emulate echo.lua "${short[@]}"
+grep -q 'give --emulator' "$work/out" || fail "it is not said that there is no emulator"
+status 0 "$work/alone" --emulate echo.lua --emulator "$emulator" "${short[@]}"
+cd /
+status 0 env BUILD_WORKING_DIRECTORY="$work/folder" "$program" --emulate echo.lua "${short[@]}" \
+    --json 'a file.json'
+grep -q "'a file.json'" "$work/folder/a file.json" || fail "the command is not as one types it"
