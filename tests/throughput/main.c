@@ -381,13 +381,13 @@ int main(int argc, char **argv)
     int status = go_to_users_folder() ? options_parse(&options, argc, argv) : EXIT_NO_RUN;
     if (status >= 0)
         return status;
-    if (options.baseline && !(baseline = baseline_load(options.baseline, error_text)))
-        return say(error_text, "");
-    signal(SIGPIPE, SIG_IGN);
-    pattern_prepare();
     /* Where the system puts each server would count more than what it does. */
     if (options.ceiling && options.server_cpu == NO_CPU && options.client_cpu == NO_CPU)
         options.server_cpu = options.client_cpu = first_core();
+    if (options.baseline && !(baseline = baseline_load(&options, error_text)))
+        return say(error_text, "");
+    signal(SIGPIPE, SIG_IGN);
+    pattern_prepare();
     machine_look(&bench.report.machine); /* before the client is pinned */
     bench.report.options = &options;
     report_command(&bench.report, argc, argv);

@@ -54,7 +54,7 @@ const char *format_cores(const struct options *options, char text[CORES_SIZE]);
 /* "80 %" of 0.8. NAN: "-". */
 const char *format_percent(double part, char word[WORD_SIZE]);
 
-/* "2.3": how many times p50 p99 is. NAN: "-". */
-const char *format_tail(double tail, char word[WORD_SIZE]);
+/* "2.31x". NAN: "-". */
+const char *format_factor(double factor, char word[WORD_SIZE]);
 
 #endif

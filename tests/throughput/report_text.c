@@ -118,12 +118,16 @@ void report_note(struct report *report, const char *format, ...)
     va_end(arguments);
 }
 
-const char *format_tail(double tail, char word[WORD_SIZE])
+const char *format_factor(double factor, char word[WORD_SIZE])
 {
-    if (isnan(tail))
+    if (isnan(factor))
         snprintf(word, WORD_SIZE, "-");
     else
-        snprintf(word, WORD_SIZE, "%.*f", tail < 99.95 ? 1 : 0, tail);
+        snprintf(word, WORD_SIZE, "%.*fx",
+                 factor < 9.995   ? 2
+                 : factor < 99.95 ? 1
+                                  : 0,
+                 factor);
     return word;
 }
 
@@ -163,7 +167,7 @@ static void print_latency(const struct series *series, enum side side)
                                                 (double)histogram_quantile(latency, parts[i]), word)
                                           : "-");
     printf(" %8s", latency->count > 0 ? format_microseconds((double)latency->max_ns, word) : "-");
-    printf(" %7s", format_tail(series_tail(series, side), word));
+    printf(" %7s", format_factor(series_tail(series, side), word));
 }
 
 /* What server and ceiling both have. */
@@ -194,8 +198,8 @@ void report_text_series(const struct report *report, const struct series *series
                  series->ratio.max * 100);
         printf(" | %6s %9s %6s %6s %6s\n", format_percent(series->ratio.median, ratio), range,
                format_percent(series->cpu_ratio.median, cpu),
-               format_percent(series_latency_ratio(series, 0.5), p50),
-               format_percent(series_latency_ratio(series, 0.99), p99));
+               format_factor(series_latency_ratio(series, 0.5), p50),
+               format_factor(series_latency_ratio(series, 0.99), p99));
         printf("%35s", "the ceiling");
         print_figures(series, CEILING);
         printf(" |");

@@ -83,6 +83,7 @@ for path, factor in ((sys.argv[2], 1e6), (sys.argv[3], 1e-6)):
     with open(sys.argv[1], encoding="utf-8") as file:
         run = json.load(file)
     run["series"] = [series for series in run["series"] if series["test"] == "ping"]
+    run["server_cpu"] = run["client_cpu"] = None
     for series in run["series"]:
         series["ratio"] = None
         middle = series["target"]["urbs_per_s"]["median"] * factor
@@ -95,6 +96,8 @@ status 1 "${ping[@]}" --baseline "$work/better.json"
 grep -q LOSS "$work/out" || fail "the loss is not named"
 status 0 "${ping[@]}" --baseline "$work/worse.json"
 grep -q '1 of 1 figures compared, 0 losses' "$work/out" || fail "the figure was not compared"
+status 2 "${ping[@]}" --baseline "$work/new.json" # with --ceiling it was on one core
+grep -q 'other cores' "$work/out" || fail "it is not said that the cores are others"
 
 # A longer link: no more can be in flight than the depth allows, and the relay loses nothing.
 status 0 "${run[@]}" --emulate "$echo_script" --test echo --size 4K --depth 4 --delay-ms 4 \
@@ -118,13 +121,40 @@ function on_data(bytes)
     write(count == 100 and bytes:reverse() or bytes)
 end
 LUA
-for test in echo serial; do
-    status 1 "${run[@]}" --emulate "$work/wrong.lua" --test $test --size 64 --depth 1
-    grep -q 'byte 6336 of the stream is 0x.. instead of 0x..' "$work/out" || {
+# serial sends a byte first, to see whether the far end is there.
+for test in 'echo 6336' 'serial 6272'; do
+    status 1 "${run[@]}" --emulate "$work/wrong.lua" --test "${test% *}" --size 64 --depth 1
+    grep -q "byte ${test#* } of the stream is 0x.. instead of 0x.." "$work/out" || {
         cat "$work/out"
         fail "the wrong byte is not named"
     }
 done
+
+# A far end that is not there when the port is opened, as that of Linux's gadget.
+cat >"$work/late.lua" <<'LUA'
+device { type = "cdc_acm" }
+local lost = 0
+function on_data(bytes)
+    lost = lost + 1
+    if lost > 2 then
+        write(bytes)
+    end
+end
+LUA
+status 0 "${run[@]}" --emulate "$work/late.lua" --test serial --size 64 --depth 1,2
+
+# One that sends what nobody has sent.
+cat >"$work/other.lua" <<'LUA'
+device { type = "cdc_acm" }
+function on_data(bytes)
+    write("x")
+end
+LUA
+status 1 "${run[@]}" --emulate "$work/other.lua" --test serial --size 64 --depth 1
+grep -q '0x78 came back, and 0x00 to 0x00 had been sent' "$work/out" || {
+    cat "$work/out"
+    fail "the byte that was never sent is not named"
+}
 
 # What cannot run says so in a line, before anything is measured.
 one_line() {
