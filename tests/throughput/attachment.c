@@ -153,7 +153,7 @@ static int import_when_free(struct attachment *attachment, const char *address, 
         detach(attachment);
         if (status < 0)
             return -1;
-        if (status == USBIP_ST_NODEV || now_ms() >= until) {
+        if (status == USBIP_ST_NODEV || status == USBIP_ST_ERROR || now_ms() >= until) {
             snprintf(error_text, ERROR_TEXT_SIZE, "import refused: %s (%s)",
                      usbip_op_status_text((uint32_t)status),
                      usbip_op_status_name((uint32_t)status));
