@@ -17,8 +17,7 @@ struct baseline; /* a file of --json, as it was read */
 
 /* Reads options->baseline. Returns NULL and why: it cannot be read, is not such a file, has too few
  * runs, or was measured on other cores. */
-struct baseline *baseline_load(const struct options *options,
-                               char error_text[BASELINE_ERROR_SIZE]);
+struct baseline *baseline_load(const struct options *options, char error_text[BASELINE_ERROR_SIZE]);
 void baseline_free(struct baseline *baseline);
 
 /*

@@ -180,7 +180,8 @@ static void test_bad_files(void)
 static void test_odd_series(void)
 {
     static const char text[] =
-        "{\"format\": \"usbip-throughput 1\", \"runs\": 3, \"server_cpu\": 0, \"series\": [1, null, {}, {\"device\": "
+        "{\"format\": \"usbip-throughput 1\", \"runs\": 3, \"server_cpu\": 0, \"series\": [1, "
+        "null, {}, {\"device\": "
         "\"echo\", \"test\": \"ping\", \"size\": 18, \"depth\": 1, \"connections\": 1, "
         "\"delay_ms\": 0, \"target\": {\"urbs_per_s\": {\"median\": \"much\"}}}]}";
     unsigned compared;

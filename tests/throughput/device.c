@@ -57,8 +57,8 @@ static void name_after(struct device *devices, unsigned index, const char *scrip
     const char *slash = strrchr(script, '/'), *name = slash ? slash + 1 : script;
     const char *dot = strrchr(name, '.');
     char *label = devices[index].label;
-    int size = snprintf(label, LABEL_SIZE, "%.*s", (int)(dot && dot - name < 56 ? dot - name : 56),
-                        name);
+    int size =
+        snprintf(label, LABEL_SIZE, "%.*s", (int)(dot && dot - name < 56 ? dot - name : 56), name);
     for (unsigned i = 0; i < index; i++) {
         if (strcmp(devices[i].label, label) == 0)
             snprintf(label + size, LABEL_SIZE - (size_t)size, "-%u", index + 1);

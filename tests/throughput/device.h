@@ -7,7 +7,7 @@
 
 struct device {
     char label[LABEL_SIZE]; /* its script's name, or its busid */
-    const char **busids; /* one for each connection, then NULL; all are alike */
+    const char **busids;    /* one for each connection, then NULL; all are alike */
     uint16_t idVendor, idProduct;
     uint16_t bulk_in_packet; /* wMaxPacketSize */
 };

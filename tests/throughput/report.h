@@ -43,6 +43,10 @@ enum { WORD_SIZE = 32, CORES_SIZE = 96 };
 
 /* "1.23 M", with the prefix that leaves one to three digits before the point. NAN: "-". */
 const char *format_figure(double value, char word[WORD_SIZE]);
+/* "1.23 MB" */
+const char *format_bytes(double bytes, char word[WORD_SIZE]);
+/* "976 kB", or "12.3 URBs" of a series over a link with delay */
+const char *format_in_flight(const struct series *series, char word[WORD_SIZE]);
 /* "12.3" µs of a time in ns. */
 const char *format_microseconds(double time_ns, char word[WORD_SIZE]);
 /* "64 B", "4 KiB" */

@@ -55,9 +55,9 @@ static json_t *client_ratios(const struct report *report, const struct series *s
         struct client_ratio ratio =
             series_client_ratio(report->series, report->count, series, depth);
         if (series->load.test == TEST_SERIAL && !isnan(ratio.rate))
-            json_array_append_new(all, json_pack("{s:i, s:o, s:o}", "depth", (int)depth, "ratio",
-                                                 number(ratio.rate), "cpu_ratio",
-                                                 number(ratio.cpu)));
+            json_array_append_new(all,
+                                  json_pack("{s:i, s:o, s:o}", "depth", (int)depth, "ratio",
+                                            number(ratio.rate), "cpu_ratio", number(ratio.cpu)));
     }
     return all;
 }

@@ -27,6 +27,23 @@ const char *format_figure(double value, char word[WORD_SIZE])
     return word;
 }
 
+const char *format_bytes(double bytes, char word[WORD_SIZE])
+{
+    format_figure(bytes, word);
+    strcat(word, strchr(word, ' ') ? "B" : " B");
+    return word;
+}
+
+const char *format_in_flight(const struct series *series, char word[WORD_SIZE])
+{
+    double amount = series_in_flight(series, TARGET);
+    if (test_has_size(series->load.test))
+        return format_bytes(amount, word);
+    format_figure(amount, word);
+    strcat(word, " URBs");
+    return word;
+}
+
 const char *format_microseconds(double time_ns, char word[WORD_SIZE])
 {
     double us = time_ns / 1000;
@@ -123,11 +140,7 @@ const char *format_factor(double factor, char word[WORD_SIZE])
     if (isnan(factor))
         snprintf(word, WORD_SIZE, "-");
     else
-        snprintf(word, WORD_SIZE, "%.*fx",
-                 factor < 9.995   ? 2
-                 : factor < 99.95 ? 1
-                                  : 0,
-                 factor);
+        snprintf(word, WORD_SIZE, "%.*fx", factor < 9.995 ? 2 : factor < 99.95 ? 1 : 0, factor);
     return word;
 }
 
@@ -138,8 +151,8 @@ void report_text_begin(const struct report *report)
     const struct machine *machine = &report->machine;
     bool ceiling = report->options->ceiling;
     char memory[WORD_SIZE], cores[CORES_SIZE];
-    printf("%s\n%s; %s, %d cores, %sB memory, load average %.1f; %s\n", report->server,
-           machine->system, machine->cpu, machine->cores, format_figure(machine->memory, memory),
+    printf("%s\n%s; %s, %d cores, %s memory, load average %.1f; %s\n", report->server,
+           machine->system, machine->cpu, machine->cores, format_bytes(machine->memory, memory),
            machine->load_average, format_cores(report->options, cores));
     printf(
         "medians of %u run%s of %g s%s; the rate is that of payload in one direction, of URBs for "
@@ -216,8 +229,8 @@ static void print_client(const struct report *report, const struct series *serie
     printf("%-10.10s %8s %6s |", series->device, format_size(series->load.size, size),
            format_depth(&series->load, depth));
     for (unsigned i = 0; i < report->options->depth_count; i++) {
-        struct client_ratio ratio = series_client_ratio(report->series, report->count, series,
-                                                        report->options->depths[i]);
+        struct client_ratio ratio =
+            series_client_ratio(report->series, report->count, series, report->options->depths[i]);
         snprintf(cell, sizeof cell, "%s (%s)", format_percent(ratio.rate, rate),
                  format_percent(ratio.cpu, cpu));
         printf(" %15s", isnan(ratio.rate) ? "-" : cell);
@@ -251,15 +264,16 @@ static void print_in_flight(const struct report *report)
     for (unsigned i = 0; i < report->count; i++) {
         const struct series *series = &report->series[i];
         char size[WORD_SIZE], depth[WORD_SIZE], amount[WORD_SIZE], part[WORD_SIZE];
-        if (series->delay_ms > 0)
-            printf(
-                "%g ms round trip, %s %s %s, depth %s: rate x round trip = %s%s in flight, %s of "
-                "what the depth allows\n",
-                series->delay_ms, series->device, test_name(series->load.test),
-                format_size(series->load.size, size), format_depth(&series->load, depth),
-                format_figure(series_in_flight(series, TARGET), amount),
-                test_has_size(series->load.test) ? "B" : " URBs",
-                format_percent(series_filled(series, TARGET), part));
+        if (series->delay_ms <= 0)
+            continue;
+        printf("%g ms round trip, %s %s %s, depth %s: rate x round trip = %s in flight",
+               series->delay_ms, series->device, test_name(series->load.test),
+               format_size(series->load.size, size), format_depth(&series->load, depth),
+               format_in_flight(series, amount));
+        if (!isnan(series_filled(series, TARGET)))
+            printf(", %s of what the depth allows",
+                   format_percent(series_filled(series, TARGET), part));
+        printf("\n");
     }
 }
 

@@ -52,7 +52,8 @@ void series_compare_clients(struct series *series, unsigned count);
 
 /* p99 by p50: how far apart the slow ones and the usual ones are. NAN without latencies. */
 double series_tail(const struct series *series, enum side side);
-/* The server's quantile by the ceiling's: 1 is as fast, 2 takes twice as long. NAN: not measured. */
+/* The server's quantile by the ceiling's: 1 is as fast, 2 takes twice as long. NAN: not measured.
+ */
 double series_latency_ratio(const struct series *series, double part);
 
 /*

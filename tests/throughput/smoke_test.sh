@@ -39,6 +39,11 @@ run=("$bench" --seconds 0.02 --runs 3)
 status 0 "${run[@]}" "${devices[@]}" --ceiling --size 64,512,64K --depth 1,16 \
     --json "$work/new.json" --html "$work/page.html"
 cat "$work/out"
+# A line of the ceiling under each of the server; the library beside the raw client at each depth.
+[ "$(grep -cE '^(echo|echo_lua|sink|source) .* \| .* \| .* \| .* \| ' "$work/out")" -eq \
+    "$(grep -c '^ *the ceiling |' "$work/out")" ] || fail "a figure has no ceiling"
+grep -qE '^echo +64 KiB stream \| +[0-9.]+ % \([0-9.]+ %\) +[0-9.]+ % \([0-9.]+ %\)$' "$work/out" ||
+    fail "the client library is not compared with the raw client"
 
 python3 - "$work/new.json" <<'PYTHON'
 import json
@@ -71,6 +76,9 @@ PYTHON
 
 grep -q '<svg' "$work/page.html" || fail "the page has no pictures"
 grep -q '</html>' "$work/page.html" || fail "the page has no end"
+for text in 'At a glance' 'The client library' 'p99/p50' 'Ratio to the ceiling' 'Latency, depth 1'; do
+    grep -q "$text" "$work/page.html" || fail "the page has no: $text"
+done
 ! grep -nE 'https?:|//[a-z]|<script|@import|url\(' "$work/page.html" ||
     fail "the page wants something from elsewhere"
 
