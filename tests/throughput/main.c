@@ -258,7 +258,8 @@ static int measure_all(struct bench *bench, const struct baseline *baseline)
         (options->html && !report_html(&bench->report, options->html)))
         return EXIT_NO_RUN;
     int status = baseline ? compare_with_baseline(bench, baseline) : EXIT_MEASURED;
-    return fflush(stdout) == 0 ? status : say("standard output", strerror(errno));
+    bool printed = fflush(stdout) == 0 && !ferror(stdout);
+    return printed ? status : say("what was measured could not be printed", "");
 }
 
 /* ---- Servers ---- */
