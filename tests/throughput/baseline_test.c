@@ -28,7 +28,6 @@ static void prepare(struct series series[SERIES])
         .sides[TARGET] = {.measured = true, .urbs_per_s = around(1000, 100)},
         .ratio = {NAN, NAN, NAN},
         .cpu_ratio = {NAN, NAN, NAN},
-        .client_ratio = NAN,
     };
     series[1] = (struct series){
         .device = "echo",
@@ -37,7 +36,6 @@ static void prepare(struct series series[SERIES])
         .sides[CEILING] = {.measured = true, .bytes_per_s = around(6.25e8, 1e6)},
         .ratio = around(0.8, 0.08),
         .cpu_ratio = around(0.8, 0.01),
-        .client_ratio = NAN,
     };
 }
 

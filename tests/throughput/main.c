@@ -37,6 +37,9 @@ struct bench {
     const struct device **planned; /* of report.series */
     bool out_of_memory;
     struct sample *samples[SIDE_COUNT];
+    /* Of the raw client, in the series that is measured just now. */
+    struct sample raw;
+    double raw_rates[MAX_DEPTHS][MAX_RUNS], raw_cpus[MAX_DEPTHS][MAX_RUNS];
 };
 
 static int say(const char *what, const char *why)
@@ -91,9 +94,12 @@ static void plan_series(struct bench *bench, int index, enum test test, uint32_t
         .delay_ms = bench->options->delay_ms,
         .ratio = {NAN, NAN, NAN},
         .cpu_ratio = {NAN, NAN, NAN},
-        .client_ratio = NAN,
     };
     snprintf(series->device, sizeof series->device, "%s", device->label);
+    for (unsigned i = 0; i < bench->options->depth_count && test == TEST_SERIAL; i++) {
+        if (bench->options->ceiling && (uint64_t)size * bench->options->depths[i] <= MAX_IN_FLIGHT)
+            series->client_ratios[series->client_ratio_count++].depth = bench->options->depths[i];
+    }
     bench->planned[report->count++] = device;
 }
 
@@ -155,7 +161,7 @@ static const char *ceiling_busid(enum test test)
 }
 
 static void show_progress(const struct bench *bench, const struct series *series, unsigned run,
-                          enum side side)
+                          enum side side, const char *against)
 {
     char size[WORD_SIZE], depth[WORD_SIZE], rate[WORD_SIZE];
     const struct sample *last = &bench->samples[side][run > 0 ? run - 1 : 0];
@@ -165,8 +171,7 @@ static void show_progress(const struct bench *bench, const struct series *series
     fprintf(stderr, "\r\033[K%u/%u  %s %s %s, depth %s: run %u of %u, %s",
             (unsigned)(series - bench->report.series) + 1, bench->report.count, series->device,
             test_name(series->load.test), format_size(series->load.size, size),
-            format_depth(&series->load, depth), run + 1, bench->options->runs,
-            side == TARGET ? "server" : "reference");
+            format_depth(&series->load, depth), run + 1, bench->options->runs, against);
     if (run > 0)
         fprintf(stderr, " (last %s/s)", format_figure(amount / last->seconds, rate));
 }
@@ -194,9 +199,43 @@ static enum outcome run_once(struct bench *bench, unsigned index, unsigned run, 
             busids[i] = ceiling_busid(load->test);
         peer.busids = busids;
     }
-    show_progress(bench, series, run, side);
+    show_progress(bench, series, run, side, side == TARGET ? "server" : "reference");
     return (load->test == TEST_SERIAL ? serial_run : client_run)(
         load, &peer, &bench->samples[side][run], error_text);
+}
+
+/* The raw client, beside the run of the library against the reference that has just ended. */
+static enum outcome run_raw(struct bench *bench, const struct series *series, unsigned run,
+                            char error_text[ERROR_TEXT_SIZE])
+{
+    static const char *const busid = CEILING_ECHO;
+    struct peer peer = {.busids = &busid, .server_pid = bench->pids[CEILING]};
+    enum outcome outcome = MEASURED;
+    memcpy(peer.address, bench->addresses[CEILING], sizeof peer.address);
+    for (unsigned i = 0; i < series->client_ratio_count && outcome == MEASURED; i++) {
+        struct load load = series->load;
+        load.test = TEST_ECHO;
+        load.depth = series->client_ratios[i].depth;
+        show_progress(bench, series, run, CEILING, "reference with the raw client");
+        outcome = client_run(&load, &peer, &bench->raw, error_text);
+        series_compare_clients(&bench->samples[CEILING][run], &bench->raw,
+                               &bench->raw_rates[i][run], &bench->raw_cpus[i][run]);
+    }
+    return outcome;
+}
+
+static void summarize(const struct bench *bench, struct series *series, enum side sides)
+{
+    unsigned runs = bench->options->runs;
+    for (enum side side = TARGET; side < sides; side++)
+        series_summarize(&series->sides[side], bench->samples[side], runs);
+    if (bench->options->ceiling)
+        series_compare(series, (const struct sample *[]){bench->samples[0], bench->samples[1]},
+                       runs);
+    for (unsigned i = 0; i < series->client_ratio_count; i++) {
+        series->client_ratios[i].rate = statistics_of(bench->raw_rates[i], runs);
+        series->client_ratios[i].cpu = statistics_of(bench->raw_cpus[i], runs);
+    }
 }
 
 /* Server and reference in turn, so that what else the machine does touches both. */
@@ -208,6 +247,8 @@ static int run_series(struct bench *bench, unsigned index)
         for (enum side side = TARGET; side < sides; side++) {
             char error_text[ERROR_TEXT_SIZE] = "", size[WORD_SIZE], depth[WORD_SIZE];
             enum outcome outcome = run_once(bench, index, run, side, error_text);
+            if (outcome == MEASURED && side == CEILING)
+                outcome = run_raw(bench, series, run, error_text);
             if (outcome == MEASURED)
                 continue;
             clear_progress();
@@ -219,11 +260,7 @@ static int run_series(struct bench *bench, unsigned index)
         }
     }
     clear_progress();
-    for (enum side side = TARGET; side < sides; side++)
-        series_summarize(&series->sides[side], bench->samples[side], bench->options->runs);
-    if (bench->options->ceiling)
-        series_compare(series, (const struct sample *[]){bench->samples[0], bench->samples[1]},
-                       bench->options->runs);
+    summarize(bench, series, sides);
     report_text_series(&bench->report, series);
     return EXIT_MEASURED;
 }
@@ -252,7 +289,6 @@ static int measure_all(struct bench *bench, const struct baseline *baseline)
         if (status != EXIT_MEASURED)
             return status;
     }
-    series_compare_clients(bench->report.series, bench->report.count);
     report_text_end(&bench->report);
     if ((options->json && !report_json(&bench->report, options->json)) ||
         (options->html && !report_html(&bench->report, options->html)))

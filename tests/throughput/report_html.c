@@ -272,12 +272,13 @@ static void write_client_row(FILE *file, const struct report *report, const stru
     fprintf(file, "</th><td>%s</td><td>%s</td>", format_size(series->load.size, size),
             format_depth(&series->load, depth));
     for (unsigned i = 0; i < report->options->depth_count; i++) {
-        struct client_ratio ratio =
-            series_client_ratio(report->series, report->count, series, report->options->depths[i]);
-        fprintf(file, "<td>%s</td><td class=\"soft\">%s</td>", format_percent(ratio.rate, rate),
-                format_percent(ratio.cpu, cpu));
+        const struct client_ratio *ratio =
+            series_find_client_ratio(series, report->options->depths[i]);
+        fprintf(file, "<td>%s</td><td class=\"soft\">%s</td>",
+                format_percent(ratio ? ratio->rate.median : NAN, rate),
+                format_percent(ratio ? ratio->cpu.median : NAN, cpu));
     }
-    fprintf(file, "<td>%s</td></tr>\n", format_percent(series->client_ratio, rate));
+    fprintf(file, "<td>%s</td></tr>\n", format_percent(series_client_ratio(series), rate));
 }
 
 static void write_client_head(FILE *file, const struct report *report)
@@ -299,7 +300,7 @@ static void write_client_ratios(FILE *file, const struct report *report)
 {
     bool any = false;
     for (unsigned i = 0; i < report->count; i++) {
-        if (isnan(report->series[i].client_ratio))
+        if (report->series[i].client_ratio_count == 0)
             continue;
         if (!any)
             write_client_head(file, report);

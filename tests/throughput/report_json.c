@@ -46,23 +46,19 @@ static json_t *side_of(const struct series *series, enum side which)
                      number(side->server_rss));
 }
 
-/* Of the raw client, at each depth that was measured. */
-static json_t *client_ratios(const struct report *report, const struct series *series)
+static json_t *client_ratios(const struct series *series)
 {
     json_t *all = json_array();
-    for (unsigned i = 0; i < report->options->depth_count; i++) {
-        unsigned depth = report->options->depths[i];
-        struct client_ratio ratio =
-            series_client_ratio(report->series, report->count, series, depth);
-        if (series->load.test == TEST_SERIAL && !isnan(ratio.rate))
-            json_array_append_new(all,
-                                  json_pack("{s:i, s:o, s:o}", "depth", (int)depth, "ratio",
-                                            number(ratio.rate), "cpu_ratio", number(ratio.cpu)));
+    for (unsigned i = 0; i < series->client_ratio_count; i++) {
+        const struct client_ratio *ratio = &series->client_ratios[i];
+        json_array_append_new(all,
+                              json_pack("{s:i, s:o, s:o}", "depth", (int)ratio->depth, "ratio",
+                                        summary(&ratio->rate), "cpu_ratio", summary(&ratio->cpu)));
     }
     return all;
 }
 
-static json_t *one_series(const struct report *report, const struct series *series)
+static json_t *one_series(const struct series *series)
 {
     const struct load *load = &series->load;
     return json_pack(
@@ -72,9 +68,9 @@ static json_t *one_series(const struct report *report, const struct series *seri
         "target", side_of(series, TARGET), "ceiling", side_of(series, CEILING), "ratio",
         summary(&series->ratio), "cpu_ratio", summary(&series->cpu_ratio), "latency_ratio", "p50",
         number(series_latency_ratio(series, 0.5)), "p99",
-        number(series_latency_ratio(series, 0.99)), "client_ratio", number(series->client_ratio),
-        "client_ratios", client_ratios(report, series), "in_flight_of_possible",
-        number(series_filled(series, TARGET)));
+        number(series_latency_ratio(series, 0.99)), "client_ratio",
+        number(series_client_ratio(series)), "client_ratios", client_ratios(series),
+        "in_flight_of_possible", number(series_filled(series, TARGET)));
 }
 
 static json_t *machine_of(const struct machine *machine)
@@ -93,7 +89,7 @@ static json_t *whole(const struct report *report)
 {
     json_t *series = json_array(), *notes = json_array();
     for (unsigned i = 0; i < report->count; i++)
-        json_array_append_new(series, one_series(report, &report->series[i]));
+        json_array_append_new(series, one_series(&report->series[i]));
     for (unsigned i = 0; i < report->note_count; i++)
         json_array_append_new(notes, json_string(report->notes[i]));
     return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:i, s:f, s:o, s:o}", "format",

@@ -225,15 +225,17 @@ void report_text_series(const struct report *report, const struct series *series
 
 static void print_client(const struct report *report, const struct series *series)
 {
-    char size[WORD_SIZE], depth[WORD_SIZE], rate[WORD_SIZE], cpu[WORD_SIZE], cell[3 * WORD_SIZE];
+    char size[WORD_SIZE], depth[WORD_SIZE];
     printf("%-10.10s %8s %6s |", series->device, format_size(series->load.size, size),
            format_depth(&series->load, depth));
     for (unsigned i = 0; i < report->options->depth_count; i++) {
-        struct client_ratio ratio =
-            series_client_ratio(report->series, report->count, series, report->options->depths[i]);
-        snprintf(cell, sizeof cell, "%s (%s)", format_percent(ratio.rate, rate),
-                 format_percent(ratio.cpu, cpu));
-        printf(" %15s", isnan(ratio.rate) ? "-" : cell);
+        const struct client_ratio *ratio =
+            series_find_client_ratio(series, report->options->depths[i]);
+        char rate[WORD_SIZE], cpu[WORD_SIZE], cell[3 * WORD_SIZE] = "-";
+        if (ratio)
+            snprintf(cell, sizeof cell, "%s (%s)", format_percent(ratio->rate.median, rate),
+                     format_percent(ratio->cpu.median, cpu));
+        printf(" %15s", cell);
     }
     printf("\n");
 }
@@ -242,7 +244,7 @@ static void print_clients(const struct report *report)
 {
     bool any = false;
     for (unsigned i = 0; i < report->count; i++) {
-        if (isnan(report->series[i].client_ratio))
+        if (report->series[i].client_ratio_count == 0)
             continue;
         if (!any) {
             printf("\nThe client library's serial port, in parts of the raw client with so many in "

@@ -1,9 +1,7 @@
 #include "tests/throughput/series.h"
 
 #include <math.h>
-#include <string.h>
 
-#include "tests/throughput/options.h"
 #include "tests/throughput/serial.h"
 
 const struct statistics *series_rate(const struct series *series, enum side side)
@@ -59,54 +57,33 @@ void series_compare(struct series *series, const struct sample *samples[SIDE_COU
     series->cpu_ratio = statistics_of(cpu_ratios, runs);
 }
 
-/* Whether this is the raw client on the reference server, with the same device and size. */
-static bool is_raw_of(const struct series *raw, const struct series *serial)
+void series_compare_clients(const struct sample *library, const struct sample *raw, double *rate,
+                            double *cpu)
 {
-    const struct load *load = &raw->load;
-    return load->test == TEST_ECHO && load->size == serial->load.size && load->connections == 1 &&
-           strcmp(raw->device, serial->device) == 0 && raw->sides[CEILING].measured;
+    double amount = (double)library->bytes / (double)raw->bytes;
+    *rate = amount * raw->seconds / library->seconds;
+    *cpu = amount * (raw->client_cpu_ns + raw->server_cpu_ns) /
+           (library->client_cpu_ns + library->server_cpu_ns);
 }
 
-static double cpu_ns_of_byte(const struct side_result *result)
+const struct client_ratio *series_find_client_ratio(const struct series *series, unsigned depth)
 {
-    return (result->client_ns.median + result->server_ns.median) * result->urbs_per_s.median /
-           result->bytes_per_s.median;
-}
-
-struct client_ratio series_client_ratio(const struct series *series, unsigned count,
-                                        const struct series *serial, unsigned depth)
-{
-    const struct side_result *library = &serial->sides[CEILING];
-    for (unsigned i = 0; i < count; i++) {
-        const struct side_result *raw = &series[i].sides[CEILING];
-        if (series[i].load.depth == depth && is_raw_of(&series[i], serial) && library->measured)
-            return (struct client_ratio){
-                .rate = library->bytes_per_s.median / raw->bytes_per_s.median,
-                .cpu = cpu_ns_of_byte(raw) / cpu_ns_of_byte(library),
-            };
+    for (unsigned i = 0; i < series->client_ratio_count; i++) {
+        if (series->client_ratios[i].depth == depth)
+            return &series->client_ratios[i];
     }
-    return (struct client_ratio){NAN, NAN};
+    return NULL;
 }
 
-static double raw_rate(const struct series *series, unsigned count, const struct series *serial)
+double series_client_ratio(const struct series *series)
 {
-    double best = NAN;
-    for (unsigned i = 0; i < count; i++) {
-        if (is_raw_of(&series[i], serial) &&
-            (series[i].load.depth == 1) == (serial->load.depth == 1))
-            best = most(series[i].sides[CEILING].bytes_per_s.median, best);
+    double least = NAN;
+    for (unsigned i = 0; i < series->client_ratio_count; i++) {
+        const struct client_ratio *ratio = &series->client_ratios[i];
+        if (series->load.depth == SERIAL_STREAM || ratio->depth == 1)
+            least = fmin(least, ratio->rate.median); /* which passes over NAN */
     }
-    return best;
-}
-
-void series_compare_clients(struct series *series, unsigned count)
-{
-    for (unsigned i = 0; i < count; i++) {
-        const struct side_result *ceiling = &series[i].sides[CEILING];
-        if (series[i].load.test == TEST_SERIAL && ceiling->measured)
-            series[i].client_ratio =
-                ceiling->bytes_per_s.median / raw_rate(series, count, &series[i]);
-    }
+    return least;
 }
 
 double series_tail(const struct series *series, enum side side)
