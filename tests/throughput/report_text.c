@@ -207,7 +207,8 @@ void report_text_series(const struct report *report, const struct series *series
            format_size(series->load.size, size), format_depth(&series->load, depth));
     print_figures(series, TARGET);
     if (report->options->ceiling) {
-        snprintf(range, sizeof range, "%.0f-%.0f", series->ratio.min * 100,
+        int decimals = series->ratio.max < 0.0995 ? 1 : 0;
+        snprintf(range, sizeof range, "%.*f-%.*f", decimals, series->ratio.min * 100, decimals,
                  series->ratio.max * 100);
         printf(" | %6s %9s %6s %6s %6s\n", format_percent(series->ratio.median, ratio), range,
                format_percent(series->cpu_ratio.median, cpu),
