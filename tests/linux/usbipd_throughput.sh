@@ -1,9 +1,6 @@
 #!/bin/bash
 # The bench against the real usbipd of a Linux guest and Linux's own CDC-ACM device. QEMU emulates the
 # processor too, so the figures are of that; the bytes are checked all the same.
-#
-# Without the bench's test serial: our client configures the device again, and then its far end hangs
-# up, see usbipd_cdc_acm.scenario.sh.
 
 # shellcheck source=tests/linux/guest.sh
 . "$GUEST_LIBRARY"
@@ -15,7 +12,7 @@ bench() {
 guest_boot
 guest_await serving
 guest_port
-check throughput bench --test ping,pipeline,echo
+check throughput bench --test ping,pipeline,echo,serial
 guest_go serving
 guest_await ready
 guest_go ready

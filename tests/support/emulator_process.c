@@ -111,8 +111,10 @@ bool emulator_start(struct emulator_process *emulator, const char *program, cons
     }
     const char *line;
     if (!wait_for_line(emulator, listening, START_TIMEOUT_MS, &line)) {
+        while (emulator->log_size > 0 && emulator->log[emulator->log_size - 1] == '\n')
+            emulator->log[--emulator->log_size] = '\0';
         fprintf(stderr, "%s did not start to listen; it printed: %s\n", program,
-                emulator->log ? emulator->log : "nothing");
+                emulator->log_size > 0 ? emulator->log : "nothing");
         emulator_stop(emulator);
         return false;
     }

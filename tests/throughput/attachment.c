@@ -120,6 +120,11 @@ static int64_t import(struct attachment *attachment, const char *busid,
     if (receive_all(attachment->socket, bytes, USBIP_DEVICE_RECORD_SIZE, error_text) < 0)
         return -1;
     usbip_decode_device_record(bytes, &record);
+    if (strncmp(record.busid, busid, sizeof record.busid) != 0) {
+        snprintf(error_text, ERROR_TEXT_SIZE, "the server has imported %.31s instead",
+                 record.busid);
+        return -1;
+    }
     attachment->devid = usbip_devid(&record);
     attachment->bConfigurationValue = record.bConfigurationValue;
     return USBIP_ST_OK;
@@ -148,7 +153,7 @@ static int import_when_free(struct attachment *attachment, const char *address, 
         detach(attachment);
         if (status < 0)
             return -1;
-        if (status == USBIP_ST_NODEV || now_ms() >= until) {
+        if (status == USBIP_ST_NODEV || status == USBIP_ST_ERROR || now_ms() >= until) {
             snprintf(error_text, ERROR_TEXT_SIZE, "import refused: %s (%s)",
                      usbip_op_status_text((uint32_t)status),
                      usbip_op_status_name((uint32_t)status));

@@ -26,15 +26,32 @@ static const char *objection_to(json_t *root)
     return NULL;
 }
 
-struct baseline *baseline_load(const char *path, char error_text[BASELINE_ERROR_SIZE])
+/* NO_CPU also where a file does not tell. */
+static int core_of(const json_t *root, const char *key)
+{
+    const json_t *core = json_object_get(root, key);
+    return json_is_integer(core) ? (int)json_integer_value(core) : NO_CPU;
+}
+
+/* Two processes on one core, or on any: the rates have little to do with each other. */
+static bool has_same_cores(const json_t *root, const struct options *options)
+{
+    return core_of(root, "server_cpu") == options->server_cpu &&
+           core_of(root, "client_cpu") == options->client_cpu;
+}
+
+struct baseline *baseline_load(const struct options *options, char error_text[BASELINE_ERROR_SIZE])
 {
     json_error_t error;
+    const char *path = options->baseline;
     FILE *file = fopen(path, "r");
     struct baseline *baseline = file ? calloc(1, sizeof *baseline) : NULL;
     const char *why = strerror(errno);
     if (baseline) {
         baseline->root = json_loadf(file, 0, &error);
         why = baseline->root ? objection_to(baseline->root) : error.text;
+        if (!why && !has_same_cores(baseline->root, options))
+            why = "it was measured on other cores: give the same --cpu and --ceiling";
     }
     if (file)
         fclose(file);

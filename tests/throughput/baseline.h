@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 
+#include "tests/throughput/options.h"
 #include "tests/throughput/series.h"
 
 enum {
@@ -14,8 +15,9 @@ enum {
 
 struct baseline; /* a file of --json, as it was read */
 
-/* Returns NULL and why: it cannot be read, is not such a file, or has too few runs. */
-struct baseline *baseline_load(const char *path, char error_text[BASELINE_ERROR_SIZE]);
+/* Reads options->baseline. Returns NULL and why: it cannot be read, is not such a file, has too few
+ * runs, or was measured on other cores. */
+struct baseline *baseline_load(const struct options *options, char error_text[BASELINE_ERROR_SIZE]);
 void baseline_free(struct baseline *baseline);
 
 /*

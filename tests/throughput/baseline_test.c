@@ -28,7 +28,6 @@ static void prepare(struct series series[SERIES])
         .sides[TARGET] = {.measured = true, .urbs_per_s = around(1000, 100)},
         .ratio = {NAN, NAN, NAN},
         .cpu_ratio = {NAN, NAN, NAN},
-        .client_ratio = NAN,
     };
     series[1] = (struct series){
         .device = "echo",
@@ -37,7 +36,6 @@ static void prepare(struct series series[SERIES])
         .sides[CEILING] = {.measured = true, .bytes_per_s = around(6.25e8, 1e6)},
         .ratio = around(0.8, 0.08),
         .cpu_ratio = around(0.8, 0.01),
-        .client_ratio = NAN,
     };
 }
 
@@ -49,7 +47,7 @@ static struct baseline *save_and_load(unsigned runs)
     report.series = before;
     report.count = SERIES;
     CU_ASSERT_TRUE_FATAL(report_json(&report, path));
-    return baseline_load(path, error_text);
+    return baseline_load(&options, error_text);
 }
 
 static unsigned compare(const struct baseline *baseline, unsigned *compared)
@@ -64,6 +62,7 @@ static void begin(void)
 {
     prepare(before);
     prepare(now);
+    options = (struct options){.baseline = path, .server_cpu = 0, .client_cpu = NO_CPU};
 }
 
 static void test_same(void)
@@ -130,12 +129,28 @@ static void test_others_are_not_compared(void)
     baseline_free(baseline);
 }
 
+/* A figure of one core is no baseline for one of two. */
+static void test_other_cores(void)
+{
+    begin();
+    baseline_free(save_and_load(3));
+    options.client_cpu = 0;
+    CU_ASSERT_PTR_NULL(baseline_load(&options, error_text));
+    CU_ASSERT_PTR_NOT_NULL(strstr(error_text, "other cores"));
+    options.client_cpu = options.server_cpu = NO_CPU;
+    CU_ASSERT_PTR_NULL(baseline_load(&options, error_text));
+    options.server_cpu = 0;
+    struct baseline *baseline = baseline_load(&options, error_text);
+    CU_ASSERT_PTR_NOT_NULL(baseline);
+    baseline_free(baseline);
+}
+
 static bool refused(const char *text, const char *why)
 {
     FILE *file = fopen(path, "w");
     fputs(text, file);
     fclose(file);
-    struct baseline *baseline = baseline_load(path, error_text);
+    struct baseline *baseline = baseline_load(&options, error_text);
     bool said = !baseline && strstr(error_text, why) && strstr(error_text, path);
     if (!said)
         fprintf(stderr, "said \"%s\" instead of \"%s\"\n", error_text, why);
@@ -155,7 +170,7 @@ static void test_bad_files(void)
     CU_ASSERT_TRUE(refused("{\"format\": \"usbip-throughput 1\", \"runs\": 3, \"series\": 1}",
                            "no file that --json"));
     remove(path);
-    CU_ASSERT_PTR_NULL(baseline_load(path, error_text));
+    CU_ASSERT_PTR_NULL(baseline_load(&options, error_text));
     CU_ASSERT_PTR_NOT_NULL(strstr(error_text, "No such file"));
 }
 
@@ -163,7 +178,8 @@ static void test_bad_files(void)
 static void test_odd_series(void)
 {
     static const char text[] =
-        "{\"format\": \"usbip-throughput 1\", \"runs\": 3, \"series\": [1, null, {}, {\"device\": "
+        "{\"format\": \"usbip-throughput 1\", \"runs\": 3, \"server_cpu\": 0, \"series\": [1, "
+        "null, {}, {\"device\": "
         "\"echo\", \"test\": \"ping\", \"size\": 18, \"depth\": 1, \"connections\": 1, "
         "\"delay_ms\": 0, \"target\": {\"urbs_per_s\": {\"median\": \"much\"}}}]}";
     unsigned compared;
@@ -171,7 +187,7 @@ static void test_odd_series(void)
     FILE *file = fopen(path, "w");
     fputs(text, file);
     fclose(file);
-    struct baseline *baseline = baseline_load(path, error_text);
+    struct baseline *baseline = baseline_load(&options, error_text);
     REQUIRE(baseline != NULL);
     CU_ASSERT_EQUAL(compare(baseline, &compared), 0);
     CU_ASSERT_EQUAL(compared, 0);
@@ -185,6 +201,7 @@ int main(void)
         {"noise", test_noise},
         {"ratios first", test_ratios_first},
         {"other figures", test_others_are_not_compared},
+        {"other cores", test_other_cores},
         {"bad files", test_bad_files},
         {"odd series", test_odd_series},
         CU_TEST_INFO_NULL,

@@ -5,21 +5,21 @@
 
 /* Of a chart of lines, in pixels. */
 enum {
-    WIDTH = 520,
-    HEIGHT = 300,
-    LEFT = 66,
-    RIGHT = 18,
+    WIDTH = 440,
+    HEIGHT = 280,
+    LEFT = 74,
+    RIGHT = 14,
     TOP = 12,
-    BOTTOM = 48,
+    BOTTOM = 50,
     PLOT_WIDTH = WIDTH - LEFT - RIGHT,
     PLOT_HEIGHT = HEIGHT - TOP - BOTTOM,
-    MIN_TICK_DISTANCE = 44,
-    LETTER_WIDTH = 7,
+    LETTER_WIDTH = 8, /* on a small screen, where letters are larger in relation */
+    MIN_GAP = 5,      /* between two labels */
 };
 
 /* Of bars. */
 enum {
-    BARS_LEFT = 132,
+    BARS_LEFT = 128,
     BARS_RIGHT = 62,
     BARS_WIDTH = WIDTH - BARS_LEFT - BARS_RIGHT,
     ROW_HEIGHT = 22,
@@ -138,8 +138,10 @@ static void write_y_tick(FILE *file, const struct scale *scale, double value)
 
 static void write_y_axis(FILE *file, const struct chart *chart, const struct scale *scale)
 {
-    static const double steps[] = {1, 2, 5};
-    unsigned count = scale->y_max - scale->y_min > 2.2 ? 1 : 3;
+    static const double rough[] = {1, 2, 5}, fine[] = {1, 1.5, 2, 3, 4, 5, 6, 8};
+    double decades = scale->y_max - scale->y_min;
+    const double *steps = decades > 0.8 ? rough : fine;
+    unsigned count = decades > 3.2 ? 1 : decades > 0.8 ? 3 : 8;
     for (double power = floor(scale->y_min); power <= ceil(scale->y_max); power++) {
         for (unsigned i = 0; i < count; i++) {
             double value = steps[i] * pow(10, power);
@@ -147,7 +149,7 @@ static void write_y_axis(FILE *file, const struct chart *chart, const struct sca
                 write_y_tick(file, scale, value);
         }
     }
-    fprintf(file, "<text class=\"axis middle\" transform=\"translate(14 %d) rotate(-90)\">",
+    fprintf(file, "<text class=\"axis middle\" transform=\"translate(12 %d) rotate(-90)\">",
             TOP + PLOT_HEIGHT / 2);
     write_escaped(file, chart->y_label);
     fputs("</text>\n", file);
@@ -155,19 +157,20 @@ static void write_y_axis(FILE *file, const struct chart *chart, const struct sca
 
 static void write_x_axis(FILE *file, const struct chart *chart, const struct scale *scale)
 {
-    double last = -INFINITY;
+    double end = -INFINITY; /* of the label before */
     fprintf(file, "<line class=\"base\" x1=\"%d\" x2=\"%d\" y1=\"%d\" y2=\"%d\"/>\n", LEFT,
             WIDTH - RIGHT, TOP + PLOT_HEIGHT, TOP + PLOT_HEIGHT);
     for (unsigned i = 0; i < chart->tick_count; i++) {
         double x = x_of(scale, chart->ticks[i].x);
+        double width = LETTER_WIDTH * (double)strlen(chart->ticks[i].label);
         fprintf(file, "<line class=\"base\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%d\" y2=\"%d\"/>\n", x, x,
                 TOP + PLOT_HEIGHT, TOP + PLOT_HEIGHT + 4);
-        if (x - last < MIN_TICK_DISTANCE)
-            continue; /* its label would touch the one before */
-        last = x;
         /* One that would reach over the end of the picture ends there. */
-        double half = LETTER_WIDTH / 2.0 * (double)strlen(chart->ticks[i].label);
-        bool at_end = x + half > WIDTH;
+        bool at_end = x + width / 2 > WIDTH;
+        double begin = at_end ? WIDTH - width : x - width / 2;
+        if (begin < end + MIN_GAP)
+            continue;
+        end = begin + width;
         fprintf(file, "<text class=\"tick %s\" x=\"%.1f\" y=\"%d\">", at_end ? "end" : "middle",
                 at_end ? WIDTH : x, TOP + PLOT_HEIGHT + 18);
         write_escaped(file, chart->ticks[i].label);

@@ -51,12 +51,18 @@ static bool keep_busid(struct device *device, unsigned index,
     return device->busids[index] != NULL;
 }
 
-/* The file's name without folder and ending. */
-static void name_after(struct device *device, const char *script)
+/* The file's name without folder and ending; a later one of the same name gets its number. */
+static void name_after(struct device *devices, unsigned index, const char *script)
 {
     const char *slash = strrchr(script, '/'), *name = slash ? slash + 1 : script;
     const char *dot = strrchr(name, '.');
-    snprintf(device->label, sizeof device->label, "%.*s", (int)(dot ? dot - name : 60), name);
+    char *label = devices[index].label;
+    int size =
+        snprintf(label, LABEL_SIZE, "%.*s", (int)(dot && dot - name < 56 ? dot - name : 56), name);
+    for (unsigned i = 0; i < index; i++) {
+        if (strcmp(devices[i].label, label) == 0)
+            snprintf(label + size, LABEL_SIZE - (size_t)size, "-%u", index + 1);
+    }
 }
 
 static bool take_scripts(struct device *devices, const struct options *options,
@@ -69,7 +75,7 @@ static bool take_scripts(struct device *devices, const struct options *options,
         return false;
     }
     for (unsigned i = 0; i < options->script_count; i++) {
-        name_after(&devices[i], options->scripts[i]);
+        name_after(devices, i, options->scripts[i]);
         for (unsigned j = 0; j < options->connections; j++) {
             if (!keep_busid(&devices[i], j, &list->devices[i * options->connections + j]))
                 return false;
@@ -86,8 +92,12 @@ static bool take_listed(struct device *device, const struct options *options,
            strcmp(list->devices[first].record.busid, options->busid) != 0)
         first++;
     if (first >= list->count) {
-        snprintf(error_text, ERROR_TEXT_SIZE, "the server lists no device %s; there are %u",
-                 options->busid ? options->busid : "at all", list->count);
+        if (list->count == 0)
+            snprintf(error_text, ERROR_TEXT_SIZE, "the server has no device to export");
+        else
+            snprintf(error_text, ERROR_TEXT_SIZE,
+                     "the server lists no device %s; there are %u, the first is %s", options->busid,
+                     list->count, list->devices[0].record.busid);
         return false;
     }
     const struct usbip_device_record *wanted = &list->devices[first].record;

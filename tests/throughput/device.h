@@ -3,10 +3,11 @@
 #define TESTS_THROUGHPUT_DEVICE_H
 
 #include "tests/throughput/options.h"
+#include "tests/throughput/series.h"
 
 struct device {
-    char label[64];      /* its script's name, or its busid */
-    const char **busids; /* one for each connection, then NULL; all are alike */
+    char label[LABEL_SIZE]; /* its script's name, or its busid */
+    const char **busids;    /* one for each connection, then NULL; all are alike */
     uint16_t idVendor, idProduct;
     uint16_t bulk_in_packet; /* wMaxPacketSize */
 };

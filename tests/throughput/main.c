@@ -37,6 +37,9 @@ struct bench {
     const struct device **planned; /* of report.series */
     bool out_of_memory;
     struct sample *samples[SIDE_COUNT];
+    /* Of the raw client, in the series that is measured just now. */
+    struct sample raw;
+    double raw_rates[MAX_DEPTHS][MAX_RUNS], raw_cpus[MAX_DEPTHS][MAX_RUNS];
 };
 
 static int say(const char *what, const char *why)
@@ -91,9 +94,12 @@ static void plan_series(struct bench *bench, int index, enum test test, uint32_t
         .delay_ms = bench->options->delay_ms,
         .ratio = {NAN, NAN, NAN},
         .cpu_ratio = {NAN, NAN, NAN},
-        .client_ratio = NAN,
     };
     snprintf(series->device, sizeof series->device, "%s", device->label);
+    for (unsigned i = 0; i < bench->options->depth_count && test == TEST_SERIAL; i++) {
+        if (bench->options->ceiling && (uint64_t)size * bench->options->depths[i] <= MAX_IN_FLIGHT)
+            series->client_ratios[series->client_ratio_count++].depth = bench->options->depths[i];
+    }
     bench->planned[report->count++] = device;
 }
 
@@ -142,7 +148,7 @@ static bool plan(struct bench *bench)
     if (bench->out_of_memory)
         say("out of memory", "");
     else if (bench->report.count == 0)
-        say("nothing to measure: none of the tests suits a device",
+        say("nothing to measure: no device is made for a test that was asked for, see --help",
             bench->report.note_count > 0 ? bench->report.notes[0] : "");
     return !bench->out_of_memory && bench->report.count > 0;
 }
@@ -155,7 +161,7 @@ static const char *ceiling_busid(enum test test)
 }
 
 static void show_progress(const struct bench *bench, const struct series *series, unsigned run,
-                          enum side side)
+                          enum side side, const char *against)
 {
     char size[WORD_SIZE], depth[WORD_SIZE], rate[WORD_SIZE];
     const struct sample *last = &bench->samples[side][run > 0 ? run - 1 : 0];
@@ -165,8 +171,7 @@ static void show_progress(const struct bench *bench, const struct series *series
     fprintf(stderr, "\r\033[K%u/%u  %s %s %s, depth %s: run %u of %u, %s",
             (unsigned)(series - bench->report.series) + 1, bench->report.count, series->device,
             test_name(series->load.test), format_size(series->load.size, size),
-            format_depth(&series->load, depth), run + 1, bench->options->runs,
-            side == TARGET ? "server" : "reference");
+            format_depth(&series->load, depth), run + 1, bench->options->runs, against);
     if (run > 0)
         fprintf(stderr, " (last %s/s)", format_figure(amount / last->seconds, rate));
 }
@@ -194,9 +199,43 @@ static enum outcome run_once(struct bench *bench, unsigned index, unsigned run, 
             busids[i] = ceiling_busid(load->test);
         peer.busids = busids;
     }
-    show_progress(bench, series, run, side);
+    show_progress(bench, series, run, side, side == TARGET ? "server" : "reference");
     return (load->test == TEST_SERIAL ? serial_run : client_run)(
         load, &peer, &bench->samples[side][run], error_text);
+}
+
+/* The raw client, beside the run of the library against the reference that has just ended. */
+static enum outcome run_raw(struct bench *bench, const struct series *series, unsigned run,
+                            char error_text[ERROR_TEXT_SIZE])
+{
+    static const char *const busid = CEILING_ECHO;
+    struct peer peer = {.busids = &busid, .server_pid = bench->pids[CEILING]};
+    enum outcome outcome = MEASURED;
+    memcpy(peer.address, bench->addresses[CEILING], sizeof peer.address);
+    for (unsigned i = 0; i < series->client_ratio_count && outcome == MEASURED; i++) {
+        struct load load = series->load;
+        load.test = TEST_ECHO;
+        load.depth = series->client_ratios[i].depth;
+        show_progress(bench, series, run, CEILING, "reference with the raw client");
+        outcome = client_run(&load, &peer, &bench->raw, error_text);
+        series_compare_clients(&bench->samples[CEILING][run], &bench->raw,
+                               &bench->raw_rates[i][run], &bench->raw_cpus[i][run]);
+    }
+    return outcome;
+}
+
+static void summarize(const struct bench *bench, struct series *series, enum side sides)
+{
+    unsigned runs = bench->options->runs;
+    for (enum side side = TARGET; side < sides; side++)
+        series_summarize(&series->sides[side], bench->samples[side], runs);
+    if (bench->options->ceiling)
+        series_compare(series, (const struct sample *[]){bench->samples[0], bench->samples[1]},
+                       runs);
+    for (unsigned i = 0; i < series->client_ratio_count; i++) {
+        series->client_ratios[i].rate = statistics_of(bench->raw_rates[i], runs);
+        series->client_ratios[i].cpu = statistics_of(bench->raw_cpus[i], runs);
+    }
 }
 
 /* Server and reference in turn, so that what else the machine does touches both. */
@@ -208,6 +247,8 @@ static int run_series(struct bench *bench, unsigned index)
         for (enum side side = TARGET; side < sides; side++) {
             char error_text[ERROR_TEXT_SIZE] = "", size[WORD_SIZE], depth[WORD_SIZE];
             enum outcome outcome = run_once(bench, index, run, side, error_text);
+            if (outcome == MEASURED && side == CEILING)
+                outcome = run_raw(bench, series, run, error_text);
             if (outcome == MEASURED)
                 continue;
             clear_progress();
@@ -219,11 +260,7 @@ static int run_series(struct bench *bench, unsigned index)
         }
     }
     clear_progress();
-    for (enum side side = TARGET; side < sides; side++)
-        series_summarize(&series->sides[side], bench->samples[side], bench->options->runs);
-    if (bench->options->ceiling)
-        series_compare(series, (const struct sample *[]){bench->samples[0], bench->samples[1]},
-                       bench->options->runs);
+    summarize(bench, series, sides);
     report_text_series(&bench->report, series);
     return EXIT_MEASURED;
 }
@@ -252,13 +289,13 @@ static int measure_all(struct bench *bench, const struct baseline *baseline)
         if (status != EXIT_MEASURED)
             return status;
     }
-    series_compare_clients(bench->report.series, bench->report.count);
     report_text_end(&bench->report);
     if ((options->json && !report_json(&bench->report, options->json)) ||
         (options->html && !report_html(&bench->report, options->html)))
         return EXIT_NO_RUN;
     int status = baseline ? compare_with_baseline(bench, baseline) : EXIT_MEASURED;
-    return fflush(stdout) == 0 ? status : say("standard output", strerror(errno));
+    bool printed = fflush(stdout) == 0 && !ferror(stdout);
+    return printed ? status : say("what was measured could not be printed", "");
 }
 
 /* ---- Servers ---- */
@@ -270,7 +307,7 @@ static bool start_emulator(struct bench *bench)
     char **scripts = calloc(count, sizeof *scripts);
     bool started = false;
     for (unsigned i = 0; scripts && i < count; i++)
-        scripts[i] = options->scripts[i / options->connections];
+        scripts[i] = (char *)options->scripts[i / options->connections]; /* execv() wants it so */
     if (scripts)
         started =
             emulator_start(&bench->emulator, options->emulator, "127.0.0.1:0", scripts, (int)count);
@@ -278,8 +315,8 @@ static bool start_emulator(struct bench *bench)
     if (!started)
         return false; /* which has been said */
     memcpy(bench->addresses[TARGET], bench->emulator.address, sizeof bench->emulator.address);
-    snprintf(bench->report.server, sizeof bench->report.server, "the emulator, %s",
-             options->emulator);
+    snprintf(bench->report.server, sizeof bench->report.server, "the emulator%s%s",
+             options->chose_emulator ? ", " : "", options->chose_emulator ? options->emulator : "");
     bench->pids[TARGET] = (int)bench->emulator.pid;
     return true;
 }
@@ -352,12 +389,15 @@ static int stop_servers(struct bench *bench, int status)
     return status;
 }
 
-static void join_command(char command[COMMAND_SIZE], int argc, char **argv)
+/* `bazel run` starts the bench in another folder than the one that the user's paths are meant from.
+ */
+static bool go_to_users_folder(void)
 {
-    size_t size = 0;
-    for (int i = 0; i < argc && size < COMMAND_SIZE; i++)
-        size += (size_t)snprintf(command + size, COMMAND_SIZE - size, "%s%s", i > 0 ? " " : "",
-                                 argv[i]);
+    const char *folder = getenv("BUILD_WORKING_DIRECTORY");
+    if (!folder || chdir(folder) == 0)
+        return true;
+    say(folder, strerror(errno));
+    return false;
 }
 
 static void free_all(struct bench *bench)
@@ -375,19 +415,19 @@ int main(int argc, char **argv)
     static struct bench bench = {.options = &options};
     char error_text[BASELINE_ERROR_SIZE];
     struct baseline *baseline = NULL;
-    int status = options_parse(&options, argc, argv);
+    int status = go_to_users_folder() ? options_parse(&options, argc, argv) : EXIT_NO_RUN;
     if (status >= 0)
         return status;
-    if (options.baseline && !(baseline = baseline_load(options.baseline, error_text)))
-        return say(error_text, "");
-    signal(SIGPIPE, SIG_IGN);
-    pattern_prepare();
     /* Where the system puts each server would count more than what it does. */
     if (options.ceiling && options.server_cpu == NO_CPU && options.client_cpu == NO_CPU)
         options.server_cpu = options.client_cpu = first_core();
+    if (options.baseline && !(baseline = baseline_load(&options, error_text)))
+        return say(error_text, "");
+    signal(SIGPIPE, SIG_IGN);
+    pattern_prepare();
     machine_look(&bench.report.machine); /* before the client is pinned */
     bench.report.options = &options;
-    join_command(bench.report.command, argc, argv);
+    report_command(&bench.report, argc, argv);
     snprintf(bench.report.server, sizeof bench.report.server, "%s", options.server);
     snprintf(bench.addresses[TARGET], ADDRESS_SIZE, "%s", options.server);
     status = start_servers(&bench) ? measure_all(&bench, baseline) : EXIT_NO_RUN;

@@ -7,7 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "tests/support/runfiles.h"
 #include "tests/throughput/baseline.h"
 #include "tests/throughput/pattern.h"
 
@@ -20,7 +22,8 @@ static const char usage[] =
     "  --busid B              the device (default: the first that is listed)\n"
     "  --emulate SCRIPT       start our emulator with this device instead; may be given several\n"
     "                         times, and each test runs on the devices that are made for it\n"
-    "  --emulator PROGRAM     the emulator for that\n"
+    "  --emulator PROGRAM     the emulator for that (default: the one that was built with the\n"
+    "                         bench)\n"
     "  --test LIST            ping, pipeline, out, in, echo, serial (default: what the device is\n"
     "                         made for; ping and pipeline with a device that is not known)\n"
     "  --size LIST            bytes of a transfer; K and M are allowed (default\n"
@@ -33,7 +36,8 @@ static const char usage[] =
     "                         report every figure as a ratio to it\n"
     "  --cpu server=N,client=N  pin them to cores; either may be left out (default: any core; "
     "with\n"
-    "                         --ceiling both to the first)\n"
+    "                         --ceiling both to the first). A server that runs already stays\n"
+    "                         where it is\n"
     "  --delay-ms D           lengthen the round trip by a relay\n"
     "  --baseline FILE        compare with an earlier --json FILE\n"
     "  --json FILE, --html FILE   write these too\n"
@@ -112,6 +116,10 @@ static const char *parse_sizes(struct options *options, const char *list)
     while (next_item(&list, item)) {
         if (!parse_count(item, PATTERN_MAX_SIZE, true, &size))
             return "is not a list of sizes from 1 to 1M";
+        for (unsigned i = 0; i < options->size_count; i++) {
+            if (options->sizes[i] == size)
+                return "has a size twice";
+        }
         if (options->size_count == MAX_SIZES)
             return "has more than 16 sizes";
         options->sizes[options->size_count++] = (uint32_t)size;
@@ -127,6 +135,10 @@ static const char *parse_depths(struct options *options, const char *list)
     while (next_item(&list, item)) {
         if (!parse_count(item, MAX_DEPTH, false, &depth))
             return "is not a list of depths from 1 to 1024";
+        for (unsigned i = 0; i < options->depth_count; i++) {
+            if (options->depths[i] == depth)
+                return "has a depth twice";
+        }
         if (options->depth_count == MAX_DEPTHS)
             return "has more than 16 depths";
         options->depths[options->depth_count++] = (unsigned)depth;
@@ -138,15 +150,18 @@ static const char *parse_cpus(struct options *options, const char *list)
 {
     char item[32];
     double core;
+    options->server_cpu = options->client_cpu = NO_CPU;
     while (next_item(&list, item)) {
         char *value = strchr(item, '=');
         bool server = strncmp(item, "server=", 7) == 0, client = strncmp(item, "client=", 7) == 0;
-        if ((!server && !client) || !parse_real(value + 1, 0, CPU_SETSIZE - 1, &core) ||
-            core != floor(core))
+        int *cpu = server ? &options->server_cpu : &options->client_cpu;
+        if ((!server && !client) || *cpu != NO_CPU ||
+            !parse_real(value + 1, 0, CPU_SETSIZE - 1, &core) || core != floor(core))
             return "is not server=N,client=N";
-        *(server ? &options->server_cpu : &options->client_cpu) = (int)core;
+        *cpu = (int)core;
     }
-    return NULL;
+    return options->server_cpu == NO_CPU && options->client_cpu == NO_CPU ? "is an empty list"
+                                                                          : NULL;
 }
 
 /* ---- Options ---- */
@@ -197,7 +212,7 @@ static const char *take_option(struct options *options, int option)
     switch (option) {
     case OPTION_BUSID:
         options->busid = optarg;
-        return strlen(optarg) < USBIP_BUSID_SIZE ? NULL : "is no busid";
+        return *optarg != '\0' && strlen(optarg) < USBIP_BUSID_SIZE ? NULL : "is no busid";
     case OPTION_EMULATE:
         if (options->script_count == MAX_SCRIPTS)
             return "is one device too many";
@@ -205,6 +220,7 @@ static const char *take_option(struct options *options, int option)
         return NULL;
     case OPTION_EMULATOR:
         options->emulator = optarg;
+        options->chose_emulator = true;
         return NULL;
     case OPTION_TEST:
         return parse_tests(options, optarg);
@@ -250,6 +266,70 @@ static int wrong_usage(const char *argument, const char *why)
     return EXIT_NO_RUN;
 }
 
+static int wrong_value(const char *option, const char *why)
+{
+    fprintf(stderr, "usbip-throughput: --%s %s %s; try --help\n", option,
+            *optarg != '\0' ? optarg : "\"\"", why);
+    return EXIT_NO_RUN;
+}
+
+/* Returns NULL, or why no file can be written there. Asked first, for a run may take long. */
+static const char *objection_to_file(const char *path)
+{
+    bool existed = access(path, F_OK) == 0;
+    FILE *file = fopen(path, "a");
+    const char *why = strerror(errno);
+    if (!file)
+        return why;
+    fclose(file);
+    if (!existed)
+        remove(path);
+    return NULL;
+}
+
+static int check_files(const struct options *options)
+{
+    const char *const paths[] = {options->json, options->html};
+    for (unsigned i = 0; i < 2; i++) {
+        const char *why = paths[i] ? objection_to_file(paths[i]) : NULL;
+        if (!why)
+            continue;
+        fprintf(stderr, "usbip-throughput: cannot write %s: %s\n",
+                *paths[i] != '\0' ? paths[i] : "\"\"", why);
+        return EXIT_NO_RUN;
+    }
+    return -1;
+}
+
+/* The emulator and the scripts, where they are: in the current folder, or beside the bench. */
+static bool find_files(struct options *options)
+{
+    static char scripts[MAX_SCRIPTS][RUNFILE_PATH_SIZE], emulator[RUNFILE_PATH_SIZE];
+    for (unsigned i = 0; i < options->script_count; i++)
+        options->scripts[i] = runfile_find(options->scripts[i], scripts[i]);
+    options->emulator = runfile_find(
+        options->chose_emulator ? options->emulator : "emulator/usbip-emulator", emulator);
+    return options->chose_emulator || access(options->emulator, X_OK) == 0;
+}
+
+/* What each option alone does not tell. */
+static int check_together(struct options *options)
+{
+    if (strlen(options->server) >= ADDRESS_SIZE || *options->server == '\0')
+        return wrong_usage("the server's address", "is empty or too long");
+    if (options->busid && options->script_count > 0)
+        return wrong_usage("--busid", "and --emulate exclude each other");
+    if (options->chose_emulator && options->script_count == 0)
+        return wrong_usage("--emulator", "needs --emulate SCRIPT");
+    if (options->server_cpu != NO_CPU && options->script_count == 0 && !options->ceiling)
+        return wrong_usage("--cpu server=", "is for servers that are started here");
+    if (options->baseline && options->runs < BASELINE_MIN_RUNS)
+        return wrong_usage("--baseline", "needs --runs 3 or more, or there is no noise to know");
+    if (options->script_count > 0 && !find_files(options))
+        return wrong_usage("--emulate", "finds no emulator beside the bench: give --emulator");
+    return check_files(options);
+}
+
 int options_parse(struct options *options, int argc, char **argv)
 {
     static const struct options defaults = {
@@ -260,11 +340,11 @@ int options_parse(struct options *options, int argc, char **argv)
         .server_cpu = NO_CPU,
         .client_cpu = NO_CPU,
     };
-    int option;
+    int option, index;
     *options = defaults;
     parse_sizes(options, "64,512,4K,16K,64K");
     parse_depths(options, "1,8,64");
-    while ((option = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, "", long_options, &index)) != -1) {
         if (option == OPTION_HELP) {
             fputs(usage, stdout);
             return EXIT_MEASURED;
@@ -273,7 +353,7 @@ int options_parse(struct options *options, int argc, char **argv)
             return EXIT_NO_RUN;
         const char *wrong = take_option(options, option);
         if (wrong)
-            return wrong_usage(optarg, wrong);
+            return wrong_value(long_options[index].name, wrong);
     }
     if (optind < argc && options->script_count > 0)
         return wrong_usage(argv[optind], "is not needed: the server is the emulator");
@@ -281,13 +361,5 @@ int options_parse(struct options *options, int argc, char **argv)
         return wrong_usage(argv[optind + 1], "is one server too many");
     if (optind < argc)
         options->server = argv[optind];
-    if (strlen(options->server) >= ADDRESS_SIZE || *options->server == '\0')
-        return wrong_usage("the server's address", "is empty or too long");
-    if (options->busid && options->script_count > 0)
-        return wrong_usage("--busid", "and --emulate exclude each other");
-    if (options->script_count > 0 && !options->emulator)
-        return wrong_usage("--emulate", "needs --emulator PROGRAM");
-    if (options->baseline && options->runs < BASELINE_MIN_RUNS)
-        return wrong_usage("--baseline", "needs --runs 3 or more, or there is no noise to know");
-    return -1;
+    return check_together(options);
 }

@@ -21,9 +21,10 @@ enum {
 struct options {
     const char *server; /* HOST[:PORT] */
     const char *busid;  /* NULL: the first device that the server lists */
-    char *scripts[MAX_SCRIPTS];
+    const char *scripts[MAX_SCRIPTS];
     unsigned script_count;
     const char *emulator;
+    bool chose_emulator; /* by --emulator */
     bool tests[TEST_COUNT];
     bool chose_tests; /* by --test */
     uint32_t sizes[MAX_SIZES];

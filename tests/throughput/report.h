@@ -22,6 +22,8 @@ struct report {
     unsigned note_count;
 };
 
+/* Notes the command as one would type it in a shell; a very long one without its end. */
+void report_command(struct report *report, int argc, char **argv);
 /* A sentence that belongs to the results; what does not fit is dropped. */
 void report_note(struct report *report, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
@@ -37,10 +39,14 @@ bool report_html(const struct report *report, const char *path);
 
 /* ---- Figures as words ---- */
 
-enum { WORD_SIZE = 32 };
+enum { WORD_SIZE = 32, CORES_SIZE = 96 };
 
 /* "1.23 M", with the prefix that leaves one to three digits before the point. NAN: "-". */
 const char *format_figure(double value, char word[WORD_SIZE]);
+/* "1.23 MB" */
+const char *format_bytes(double bytes, char word[WORD_SIZE]);
+/* "976 kB", or "12.3 URBs" of a series over a link with delay */
+const char *format_in_flight(const struct series *series, char word[WORD_SIZE]);
 /* "12.3" µs of a time in ns. */
 const char *format_microseconds(double time_ns, char word[WORD_SIZE]);
 /* "64 B", "4 KiB" */
@@ -48,8 +54,11 @@ const char *format_size(uint32_t size, char word[WORD_SIZE]);
 /* "64", or "stream" */
 const char *format_depth(const struct load *load, char word[WORD_SIZE]);
 /* "server on core 0, client on any core" */
-const char *format_cores(const struct options *options, char text[2 * WORD_SIZE]);
+const char *format_cores(const struct options *options, char text[CORES_SIZE]);
 /* "80 %" of 0.8. NAN: "-". */
 const char *format_percent(double part, char word[WORD_SIZE]);
+
+/* "2.31x". NAN: "-". */
+const char *format_factor(double factor, char word[WORD_SIZE]);
 
 #endif

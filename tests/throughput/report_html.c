@@ -4,12 +4,9 @@
 #include <string.h>
 
 #include "tests/throughput/chart.h"
+#include "tests/throughput/pictures.h"
 #include "tests/throughput/report.h"
 #include "tests/throughput/serial.h"
-
-enum {
-    MAX_PICKED = CHART_MAX_LINES / 2
-}; /* each has a line for the server and one for the ceiling */
 
 static const char style[] =
     ":root{color-scheme:light dark;--ground:#fff;--panel:#f6f7f9;--ink:#1c2129;--soft:#57606c;"
@@ -30,7 +27,7 @@ static const char style[] =
     "figure{margin:0;padding:12px 14px;background:var(--panel);border-radius:8px;"
     "border:1px solid var(--rule)}figcaption{font-weight:600;margin-bottom:8px}"
     "figure>svg{width:100%;height:auto;display:block}\n"
-    "text{font-size:12px;fill:var(--ink)}.tick{fill:var(--soft)}.axis{fill:var(--soft)}"
+    "text{font-size:11px;fill:var(--ink)}.tick{fill:var(--soft)}.axis{fill:var(--soft)}"
     ".end{text-anchor:end}.middle{text-anchor:middle}"
     ".grid{stroke:var(--rule)}.base{stroke:var(--soft)}.whole{stroke:var(--whole);stroke-width:1.5}"
     ".line{fill:none;stroke-width:2;stroke-linejoin:round}.dashed{stroke-dasharray:5 4}"
@@ -43,239 +40,13 @@ static const char style[] =
     "font-variant-numeric:tabular-nums;margin:8px 0}caption{text-align:left;font-weight:600;"
     "padding:4px 0}th,td{padding:3px 7px;text-align:right;white-space:nowrap;"
     "border-bottom:1px solid var(--rule)}th{color:var(--soft);font-weight:600}"
-    "th[scope=row],.left{text-align:left}tbody th{color:var(--ink);font-weight:400}\n"
-    ".glance td{min-width:64px}";
-
-/* ---- Groups: the series of one device and test, which stand together ---- */
-
-struct group {
-    const struct series *series;
-    unsigned count;
-};
-
-static struct group next_group(const struct report *report, unsigned first)
-{
-    const struct series *series = &report->series[first];
-    struct group group = {series, 1};
-    while (first + group.count < report->count &&
-           series[group.count].load.test == series->load.test &&
-           strcmp(series[group.count].device, series->device) == 0)
-        group.count++;
-    return group;
-}
-
-static const struct series *find(const struct group *group, uint32_t size, unsigned depth)
-{
-    for (unsigned i = 0; i < group->count; i++) {
-        if (group->series[i].load.size == size && group->series[i].load.depth == depth)
-            return &group->series[i];
-    }
-    return NULL;
-}
-
-struct values {
-    uint32_t values[CHART_MAX_TICKS];
-    unsigned count;
-};
-
-static void add_value(struct values *values, uint32_t value)
-{
-    unsigned at = values->count;
-    for (unsigned i = 0; i < values->count; i++) {
-        if (values->values[i] == value)
-            return;
-    }
-    if (at == CHART_MAX_TICKS)
-        return;
-    for (; at > 0 && values->values[at - 1] > value; at--)
-        values->values[at] = values->values[at - 1];
-    values->values[at] = value;
-    values->count++;
-}
-
-static struct values sizes_of(const struct group *group)
-{
-    struct values sizes = {.count = 0};
-    for (unsigned i = 0; i < group->count; i++)
-        add_value(&sizes, group->series[i].load.size);
-    return sizes;
-}
-
-static struct values depths_of(const struct group *group)
-{
-    struct values depths = {.count = 0};
-    for (unsigned i = 0; i < group->count; i++)
-        add_value(&depths, group->series[i].load.depth);
-    return depths;
-}
-
-/* At most so many, spread evenly, with the first and the last. */
-static struct values pick(const struct values *all, unsigned most)
-{
-    struct values picked = {.count = all->count < most ? all->count : most};
-    for (unsigned i = 0; i < picked.count; i++)
-        picked.values[i] =
-            all->values[picked.count > 1 ? i * (all->count - 1) / (picked.count - 1) : 0];
-    return picked;
-}
-
-static const char *depth_label(enum test test, unsigned depth, char word[WORD_SIZE])
-{
-    if (test == TEST_SERIAL)
-        return depth == SERIAL_STREAM ? "stream" : "write, read back";
-    snprintf(word, WORD_SIZE, "depth %u", depth);
-    return word;
-}
-
-/* ---- Pictures ---- */
-
-static struct chart_line *add_line(struct chart *chart, enum side side, unsigned color,
-                                   const char *label)
-{
-    struct chart_line *line = &chart->lines[chart->line_count++];
-    *line = (struct chart_line){.color = color, .dashed = side == CEILING};
-    snprintf(line->label, sizeof line->label, "%s%s", label, side == CEILING ? ", ceiling" : "");
-    return line;
-}
-
-static void add_rate(struct chart_line *line, const struct series *series, enum side side, double x)
-{
-    const struct statistics *rate = series_rate(series, side);
-    line->marked = true;
-    if (rate->median > 0)
-        line->points[line->count++] = (struct chart_point){
-            x, rate->median, rate->min > 0 ? rate->min : rate->median, rate->max};
-}
-
-/* Throughput against size, a colour for each depth; or the other way round. */
-static void write_throughput(FILE *file, const struct group *group, bool by_size)
-{
-    struct values sizes = sizes_of(group), depths = depths_of(group);
-    const struct values *across = by_size ? &sizes : &depths;
-    struct values lines = pick(by_size ? &depths : &sizes, MAX_PICKED);
-    enum test test = group->series->load.test;
-    struct chart chart = {
-        .title = by_size ? "Throughput against size" : "Throughput against depth",
-        .x_label = by_size ? "bytes of a transfer" : "transfers in flight",
-        .y_label = test_has_size(test) ? "bytes/s" : "URB/s",
-    };
-    if (across->count < 2 || (!by_size && test == TEST_SERIAL))
-        return;
-    for (unsigned i = 0; i < across->count; i++) {
-        struct chart_tick *tick = &chart.ticks[chart.tick_count++];
-        char word[WORD_SIZE];
-        tick->x = log2(across->values[i]);
-        if (by_size)
-            snprintf(tick->label, sizeof tick->label, "%s", format_size(across->values[i], word));
-        else
-            snprintf(tick->label, sizeof tick->label, "%u", across->values[i]);
-    }
-    for (unsigned i = 0; i < lines.count; i++) {
-        for (enum side side = TARGET; side < SIDE_COUNT; side++) {
-            char word[WORD_SIZE];
-            struct chart_line *line = add_line(&chart, side, i,
-                                               by_size ? depth_label(test, lines.values[i], word)
-                                                       : format_size(lines.values[i], word));
-            for (unsigned j = 0; j < across->count; j++) {
-                const struct series *series = by_size
-                                                  ? find(group, across->values[j], lines.values[i])
-                                                  : find(group, lines.values[i], across->values[j]);
-                if (series && series->sides[side].measured)
-                    add_rate(line, series, side, log2(across->values[j]));
-            }
-            if (line->count == 0)
-                chart.line_count--;
-        }
-    }
-    chart_write(file, &chart);
-}
-
-/* The axis of quantiles: each nine takes as much room as the one before. */
-static void add_quantile_ticks(struct chart *chart, double last)
-{
-    static const struct chart_tick ticks[] = {{0.30103, "p50"}, {1, "p90"},    {2, "p99"},
-                                              {3, "p99.9"},     {4, "p99.99"}, {5, "p99.999"}};
-    for (unsigned i = 0; i < sizeof ticks / sizeof ticks[0] && ticks[i].x <= last; i++)
-        chart->ticks[chart->tick_count++] = ticks[i];
-}
-
-static double last_quantile(const struct histogram *latency)
-{
-    return latency->count > 1 ? fmin(5, log10((double)latency->count)) : 0;
-}
-
-static void add_quantiles(struct chart_line *line, const struct histogram *latency)
-{
-    const double step = 0.1;
-    double last = last_quantile(latency);
-    for (unsigned i = 0; i * step < last && line->count < CHART_MAX_POINTS - 1; i++) {
-        double time_ns = (double)histogram_quantile(latency, 1 - pow(10, -(i * step)));
-        if (time_ns > 0)
-            line->points[line->count++] = (struct chart_point){i * step, time_ns / 1000, NAN, NAN};
-    }
-    line->points[line->count++] =
-        (struct chart_point){last, (double)latency->max_ns / 1000, NAN, NAN};
-}
-
-/* At the smallest depth, where a URB waits for no other; of pipeline at several depths. */
-static void write_latency(FILE *file, const struct group *group)
-{
-    enum test test = group->series->load.test;
-    struct values sizes = sizes_of(group), depths = depths_of(group);
-    bool by_depth = sizes.count == 1;
-    struct values lines = pick(by_depth ? &depths : &sizes, 3);
-    unsigned depth = test == TEST_SERIAL ? 1 : depths.values[0];
-    char title[CHART_LABEL_SIZE + 32], word[WORD_SIZE];
-    struct chart chart = {
-        .title = title, .x_label = "part of all transfers", .y_label = "microseconds"};
-    double last = 0;
-    snprintf(title, sizeof title, "Latency%s%s", by_depth ? "" : ", ",
-             by_depth ? "" : depth_label(test, depth, word));
-    for (unsigned i = 0; i < lines.count; i++) {
-        const struct series *series = by_depth ? find(group, sizes.values[0], lines.values[i])
-                                               : find(group, lines.values[i], depth);
-        for (enum side side = TARGET; series && side < SIDE_COUNT; side++) {
-            const struct histogram *latency = &series->sides[side].latency;
-            if (latency->count == 0)
-                continue;
-            add_quantiles(add_line(&chart, side, i,
-                                   by_depth ? depth_label(test, lines.values[i], word)
-                                            : format_size(lines.values[i], word)),
-                          latency);
-            last = fmax(last, last_quantile(latency));
-        }
-    }
-    if (chart.line_count == 0)
-        return;
-    add_quantile_ticks(&chart, last);
-    chart_write(file, &chart);
-}
-
-static void write_ratios(FILE *file, const struct group *group)
-{
-    static struct chart_bar bars[CHART_MAX_BARS];
-    unsigned count = 0;
-    for (unsigned i = 0; i < group->count && count < CHART_MAX_BARS; i++) {
-        const struct series *series = &group->series[i];
-        char size[WORD_SIZE], depth[WORD_SIZE];
-        if (isnan(series->ratio.median))
-            continue;
-        bars[count] = (struct chart_bar){
-            .part = series->ratio.median,
-            .low = series->ratio.min,
-            .high = series->ratio.max,
-        };
-        if (series->load.test == TEST_SERIAL)
-            snprintf(depth, sizeof depth, "%s",
-                     series->load.depth == SERIAL_STREAM ? "stream" : "and back");
-        else
-            depth_label(series->load.test, series->load.depth, depth);
-        snprintf(bars[count++].label, CHART_LABEL_SIZE, "%s, %s",
-                 format_size(series->load.size, size), depth);
-    }
-    if (count > 0)
-        chart_write_bars(file, "Ratio to the ceiling, with minimum and maximum", bars, count);
-}
+    "th[scope=row],.left{text-align:left}tbody th{color:var(--ink);font-weight:400}"
+    "thead th{white-space:normal;vertical-align:bottom}\n"
+    ".glance td{min-width:64px}.word{display:inline-block;max-width:100%}\n"
+    "@media(max-width:600px){body{padding:16px 12px 40px}h2{margin-top:32px}"
+    "dl{grid-template-columns:1fr}dd{margin-bottom:6px}figure{padding:10px 8px}"
+    "text{font-size:14px}.glance{font-size:12px}.glance th,.glance td{padding:3px 4px}"
+    ".glance td{min-width:0}}";
 
 /* ---- Tables ---- */
 
@@ -306,11 +77,18 @@ static void write_row(FILE *file, const struct series *series, enum side side)
     write_cell(file, result->latency.count > 0
                          ? format_microseconds((double)result->latency.max_ns, word)
                          : "-");
+    write_cell(file, format_factor(series_tail(series, side), word));
     write_cell(file, format_figure(result->client_ns.median, word));
     write_cell(file, format_figure(result->server_ns.median, word));
     write_cell(file, format_figure(result->server_rss, word));
-    write_cell(file, side == TARGET ? format_percent(series->ratio.median, word) : "");
-    write_cell(file, side == TARGET ? format_percent(series->cpu_ratio.median, word) : "");
+    if (side == TARGET && series->sides[CEILING].measured) {
+        write_cell(file, format_percent(series->ratio.median, word));
+        write_cell(file, format_percent(series->cpu_ratio.median, word));
+        write_cell(file, format_factor(series_latency_ratio(series, 0.5), word));
+        write_cell(file, format_factor(series_latency_ratio(series, 0.99), word));
+    } else if (side == CEILING) {
+        fputs("<td colspan=\"4\"></td>", file);
+    }
     fputs("</tr>\n", file);
 }
 
@@ -323,10 +101,14 @@ static void write_table(FILE *file, const struct group *group)
             "<th scope=\"col\">%s</th><th scope=\"col\">min – max</th>"
             "%s<th scope=\"col\">p50 µs</th><th scope=\"col\">p90</th>"
             "<th scope=\"col\">p99</th><th scope=\"col\">p99.9</th><th scope=\"col\">max</th>"
-            "<th scope=\"col\">CPU ns, client</th><th scope=\"col\">CPU ns, server</th>"
-            "<th scope=\"col\">RSS, B</th><th scope=\"col\">of the ceiling</th>"
-            "<th scope=\"col\">by CPU</th></tr></thead>\n<tbody>\n",
-            has_size ? "B/s" : "URB/s", has_size ? "<th scope=\"col\">URB/s</th>" : "");
+            "<th scope=\"col\">p99/p50</th><th scope=\"col\">CPU ns, client</th>"
+            "<th scope=\"col\">server</th><th scope=\"col\">RSS, B</th>%s"
+            "</tr></thead>\n<tbody>\n",
+            has_size ? "B/s" : "URB/s", has_size ? "<th scope=\"col\">URB/s</th>" : "",
+            group->series->sides[CEILING].measured
+                ? "<th scope=\"col\">of the ceiling</th><th scope=\"col\">by CPU</th>"
+                  "<th scope=\"col\">of its p50</th><th scope=\"col\">of its p99</th>"
+                : "");
     for (unsigned i = 0; i < group->count; i++) {
         for (enum side side = TARGET; side < SIDE_COUNT; side++) {
             if (group->series[i].sides[side].measured)
@@ -338,6 +120,20 @@ static void write_table(FILE *file, const struct group *group)
 
 /* ---- All ratios at a glance ---- */
 
+/* The depths in their order, and the stream, which has none, behind them. */
+static struct values glance_columns(const struct report *report)
+{
+    struct group all = {report->series, report->count};
+    struct values depths = depths_of(&all), columns = {.count = 0};
+    for (unsigned i = 0; i < depths.count; i++) {
+        if (depths.values[i] != SERIAL_STREAM)
+            columns.values[columns.count++] = depths.values[i];
+    }
+    if (columns.count < depths.count)
+        columns.values[columns.count++] = SERIAL_STREAM;
+    return columns;
+}
+
 static void write_glance_row(FILE *file, const struct group *group, uint32_t size,
                              const struct values *depths)
 {
@@ -347,7 +143,7 @@ static void write_glance_row(FILE *file, const struct group *group, uint32_t siz
     fprintf(file, "</th><th scope=\"row\">%s</th><th scope=\"row\">%s</th>",
             test_name(group->series->load.test), format_size(size, word));
     for (unsigned i = 0; i < depths->count; i++) {
-        const struct series *series = find(group, size, depths->values[i]);
+        const struct series *series = find_series(group, size, depths->values[i]);
         if (series && !isnan(series->ratio.median))
             fprintf(file, "<td style=\"background:rgba(var(--cell),%.2f)\">%s</td>",
                     fmin(series->ratio.median, 1) * 0.45,
@@ -360,8 +156,7 @@ static void write_glance_row(FILE *file, const struct group *group, uint32_t siz
 
 static void write_glance(FILE *file, const struct report *report)
 {
-    struct group all = {report->series, report->count};
-    struct values depths = depths_of(&all);
+    struct values depths = glance_columns(report);
     if (!report->options->ceiling)
         return;
     fputs(
@@ -412,6 +207,20 @@ static void write_item(FILE *file, const char *name, const char *text)
     fputs("</dd>\n", file);
 }
 
+/* Lines break between words, and not behind each hyphen. */
+static void write_words(FILE *file, const char *text)
+{
+    fputs("<span class=\"word\">", file);
+    for (; *text != '\0'; text++) {
+        const char letter[] = {*text, '\0'};
+        if (*text == ' ')
+            fputs("</span> <span class=\"word\">", file);
+        else
+            write_escaped(file, letter);
+    }
+    fputs("</span>", file);
+}
+
 static void write_head(FILE *file, const struct report *report)
 {
     const struct machine *machine = &report->machine;
@@ -421,15 +230,16 @@ static void write_head(FILE *file, const struct report *report)
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
         "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n"
         "<title>USB/IP throughput</title>\n<style>\n%s\n</style></head><body>\n"
-        "<h1>USB/IP throughput</h1>\n<p class=\"soft\">Medians of %u runs of %g s. Every byte "
+        "<h1>USB/IP throughput</h1>\n<p class=\"soft\">Medians of %u run%s of %g s. Every byte "
         "was checked. CPU times are per URB; the ratio by CPU is that of the time that client and "
         "server need together, which other load on the machine does not change.</p>\n<dl>\n",
-        style, report->options->runs, report->options->seconds);
+        style, report->options->runs, report->options->runs == 1 ? "" : "s",
+        report->options->seconds);
     write_item(file, "Server", report->server);
     if (!isnan(machine->load_average))
         snprintf(load, sizeof load, "%.1f", machine->load_average);
-    snprintf(text, sizeof text, "%s; %s, %d cores, %sB memory, load average %s", machine->system,
-             machine->cpu, machine->cores, format_figure(machine->memory, memory), load);
+    snprintf(text, sizeof text, "%s; %s, %d cores, %s memory, load average %s", machine->system,
+             machine->cpu, machine->cores, format_bytes(machine->memory, memory), load);
     write_item(file, "Machine", text);
     write_item(file, "Cores", format_cores(report->options, text));
     if (report->options->delay_ms > 0) {
@@ -439,7 +249,7 @@ static void write_head(FILE *file, const struct report *report)
     }
     write_item(file, "Date", machine->date);
     fputs("<dt>Command</dt><dd><code>", file);
-    write_escaped(file, report->command);
+    write_words(file, report->command);
     fputs("</code></dd>\n</dl>\n", file);
 }
 
@@ -449,38 +259,56 @@ static void write_group(FILE *file, const struct group *group)
     write_escaped(file, group->series->device);
     fprintf(file, "</h2>\n<p class=\"soft\">%s</p>\n<div class=\"pictures\">\n",
             explanation(group->series->load.test));
-    write_throughput(file, group, true);
-    write_throughput(file, group, false);
-    write_latency(file, group);
-    write_ratios(file, group);
+    write_pictures(file, group);
     fputs("</div>\n", file);
     write_table(file, group);
+}
+
+static void write_client_row(FILE *file, const struct report *report, const struct series *series)
+{
+    char size[WORD_SIZE], depth[WORD_SIZE], rate[WORD_SIZE], cpu[WORD_SIZE];
+    fputs("<tr><th scope=\"row\">", file);
+    write_escaped(file, series->device);
+    fprintf(file, "</th><td>%s</td><td>%s</td>", format_size(series->load.size, size),
+            format_depth(&series->load, depth));
+    for (unsigned i = 0; i < report->options->depth_count; i++) {
+        const struct client_ratio *ratio =
+            series_find_client_ratio(series, report->options->depths[i]);
+        fprintf(file, "<td>%s</td><td class=\"soft\">%s</td>",
+                format_percent(ratio ? ratio->rate.median : NAN, rate),
+                format_percent(ratio ? ratio->cpu.median : NAN, cpu));
+    }
+    fprintf(file, "<td>%s</td></tr>\n", format_percent(series_client_ratio(series), rate));
+}
+
+static void write_client_head(FILE *file, const struct report *report)
+{
+    fputs("<h2>The client library</h2>\n<p class=\"soft\">Its serial port against the reference "
+          "server, as a ratio to the raw client of this bench against it, with so many transfers "
+          "in flight; and to the fastest that is comparable, which for one write at a time is that "
+          "with one in flight.</p>\n<div class=\"wide\"><table><thead><tr>"
+          "<th class=\"left\" scope=\"col\">device</th><th scope=\"col\">size</th>"
+          "<th scope=\"col\">serial</th>",
+          file);
+    for (unsigned i = 0; i < report->options->depth_count; i++)
+        fprintf(file, "<th scope=\"col\">depth %u</th><th scope=\"col\">by CPU</th>",
+                report->options->depths[i]);
+    fputs("<th scope=\"col\">fastest</th></tr></thead><tbody>\n", file);
 }
 
 static void write_client_ratios(FILE *file, const struct report *report)
 {
     bool any = false;
     for (unsigned i = 0; i < report->count; i++) {
-        const struct series *series = &report->series[i];
-        char size[WORD_SIZE], depth[WORD_SIZE], part[WORD_SIZE];
-        if (isnan(series->client_ratio))
+        if (report->series[i].client_ratio_count == 0)
             continue;
         if (!any)
-            fputs("<h2>The client library</h2>\n<p class=\"soft\">Its serial port against the "
-                  "reference server, as a ratio to the raw client of this bench against it.</p>\n"
-                  "<table><thead><tr><th class=\"left\" scope=\"col\">device</th>"
-                  "<th scope=\"col\">size</th><th scope=\"col\">depth</th>"
-                  "<th scope=\"col\">of the raw client</th></tr></thead><tbody>\n",
-                  file);
+            write_client_head(file, report);
         any = true;
-        fputs("<tr><th scope=\"row\">", file);
-        write_escaped(file, series->device);
-        fprintf(file, "</th><td>%s</td><td>%s</td><td>%s</td></tr>\n",
-                format_size(series->load.size, size), format_depth(&series->load, depth),
-                format_percent(series->client_ratio, part));
+        write_client_row(file, report, &report->series[i]);
     }
     if (any)
-        fputs("</tbody></table>\n", file);
+        fputs("</tbody></table></div>\n", file);
 }
 
 static void write_in_flight(FILE *file, const struct report *report)
@@ -500,12 +328,10 @@ static void write_in_flight(FILE *file, const struct report *report)
         fputs("<tr><th scope=\"row\">", file);
         write_escaped(file, series->device);
         fprintf(file,
-                "</th><td class=\"left\">%s</td><td>%s</td><td>%s</td><td>%s%s</td><td>%s</td>"
+                "</th><td class=\"left\">%s</td><td>%s</td><td>%s</td><td>%s</td><td>%s</td>"
                 "</tr>\n",
                 test_name(series->load.test), format_size(series->load.size, size),
-                format_depth(&series->load, depth),
-                format_figure(series_in_flight(series, TARGET), amount),
-                test_has_size(series->load.test) ? "B" : " URBs",
+                format_depth(&series->load, depth), format_in_flight(series, amount),
                 format_percent(series_filled(series, TARGET), part));
     }
     fputs("</tbody></table>\n", file);
@@ -523,7 +349,7 @@ static void write_page(FILE *file, const struct report *report)
     write_client_ratios(file, report);
     write_in_flight(file, report);
     if (report->note_count > 0)
-        fputs("<h2>Left out</h2>\n<ul>\n", file);
+        fputs("<h2>Notes</h2>\n<ul>\n", file);
     for (unsigned i = 0; i < report->note_count; i++) {
         fputs("<li>", file);
         write_escaped(file, report->notes[i]);

@@ -2,7 +2,6 @@
 
 #include <math.h>
 
-#include "tests/throughput/options.h"
 #include "tests/throughput/serial.h"
 
 const struct statistics *series_rate(const struct series *series, enum side side)
@@ -58,26 +57,47 @@ void series_compare(struct series *series, const struct sample *samples[SIDE_COU
     series->cpu_ratio = statistics_of(cpu_ratios, runs);
 }
 
-static double raw_rate(const struct series *series, unsigned count, const struct load *serial)
+void series_compare_clients(const struct sample *library, const struct sample *raw, double *rate,
+                            double *cpu)
 {
-    double best = NAN;
-    for (unsigned i = 0; i < count; i++) {
-        const struct load *load = &series[i].load;
-        if (load->test == TEST_ECHO && load->size == serial->size && load->connections == 1 &&
-            (load->depth == 1) == (serial->depth == 1) && series[i].sides[CEILING].measured)
-            best = most(series[i].sides[CEILING].bytes_per_s.median, best);
-    }
-    return best;
+    double amount = (double)library->bytes / (double)raw->bytes;
+    *rate = amount * raw->seconds / library->seconds;
+    *cpu = amount * (raw->client_cpu_ns + raw->server_cpu_ns) /
+           (library->client_cpu_ns + library->server_cpu_ns);
 }
 
-void series_compare_clients(struct series *series, unsigned count)
+const struct client_ratio *series_find_client_ratio(const struct series *series, unsigned depth)
 {
-    for (unsigned i = 0; i < count; i++) {
-        const struct side_result *ceiling = &series[i].sides[CEILING];
-        if (series[i].load.test == TEST_SERIAL && ceiling->measured)
-            series[i].client_ratio =
-                ceiling->bytes_per_s.median / raw_rate(series, count, &series[i].load);
+    for (unsigned i = 0; i < series->client_ratio_count; i++) {
+        if (series->client_ratios[i].depth == depth)
+            return &series->client_ratios[i];
     }
+    return NULL;
+}
+
+double series_client_ratio(const struct series *series)
+{
+    double least = NAN;
+    for (unsigned i = 0; i < series->client_ratio_count; i++) {
+        const struct client_ratio *ratio = &series->client_ratios[i];
+        if (series->load.depth == SERIAL_STREAM || ratio->depth == 1)
+            least = fmin(least, ratio->rate.median); /* which passes over NAN */
+    }
+    return least;
+}
+
+double series_tail(const struct series *series, enum side side)
+{
+    const struct histogram *latency = &series->sides[side].latency;
+    double p50 = (double)histogram_quantile(latency, 0.5);
+    return p50 > 0 ? (double)histogram_quantile(latency, 0.99) / p50 : NAN;
+}
+
+double series_latency_ratio(const struct series *series, double part)
+{
+    double ceiling = (double)histogram_quantile(&series->sides[CEILING].latency, part);
+    double target = (double)histogram_quantile(&series->sides[TARGET].latency, part);
+    return ceiling > 0 && target > 0 ? target / ceiling : NAN;
 }
 
 double series_in_flight(const struct series *series, enum side side)

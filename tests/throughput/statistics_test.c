@@ -84,26 +84,55 @@ static void test_summary(void)
     CU_ASSERT_EQUAL(result.latency.count, 3);
 }
 
+/* Run by run: what it reaches in the same time, and with the same CPU time. */
+static void test_client_run(void)
+{
+    static struct sample library = {
+        .seconds = 2, .bytes = 600, .client_cpu_ns = 300, .server_cpu_ns = 300};
+    static struct sample raw = {
+        .seconds = 1, .bytes = 400, .client_cpu_ns = 100, .server_cpu_ns = 200};
+    double rate, cpu;
+    series_compare_clients(&library, &raw, &rate, &cpu);
+    CU_ASSERT_EQUAL(rate, 0.75);
+    CU_ASSERT_EQUAL(cpu, 0.75);
+    library.seconds = 3; /* others ran meanwhile */
+    series_compare_clients(&library, &raw, &rate, &cpu);
+    CU_ASSERT_EQUAL(rate, 0.5);
+    CU_ASSERT_EQUAL(cpu, 0.75);
+}
+
 /* The library is compared with the raw client that does the same. */
 static void test_client_ratio(void)
 {
-    static struct series series[] = {
-        {.load = {TEST_ECHO, 64, 1, 1, 1}},     {.load = {TEST_ECHO, 64, 8, 1, 1}},
-        {.load = {TEST_ECHO, 64, 64, 1, 1}},    {.load = {TEST_ECHO, 512, 64, 1, 1}},
-        {.load = {TEST_SERIAL, 64, 1, 1, 1}},   {.load = {TEST_SERIAL, 64, SERIAL_STREAM, 1, 1}},
-        {.load = {TEST_SERIAL, 4096, 1, 1, 1}},
+    static struct series series = {
+        .load = {TEST_SERIAL, 64, SERIAL_STREAM, 1, 1},
+        .client_ratios = {{.depth = 8, .rate = {0.25, 0.2, 0.3}},
+                          {.depth = 1, .rate = {2, 1, 3}},
+                          {.depth = 64, .rate = {NAN, NAN, NAN}}},
+        .client_ratio_count = 3,
     };
-    const double rates[] = {100, 400, 300, 9000, 50, 100, 10};
-    for (int i = 0; i < 7; i++) {
-        series[i].sides[CEILING].measured = true;
-        series[i].sides[CEILING].bytes_per_s.median = rates[i];
-        series[i].client_ratio = NAN;
+    CU_ASSERT_EQUAL(series_client_ratio(&series), 0.25);
+    series.load.depth = 1;
+    CU_ASSERT_EQUAL(series_client_ratio(&series), 2);
+    CU_ASSERT_PTR_EQUAL(series_find_client_ratio(&series, 1), &series.client_ratios[1]);
+    CU_ASSERT_PTR_NULL(series_find_client_ratio(&series, 16));
+    series.client_ratio_count = 1;
+    CU_ASSERT_TRUE(isnan(series_client_ratio(&series)));
+}
+
+static void test_latencies(void)
+{
+    static struct series series;
+    CU_ASSERT_TRUE(isnan(series_tail(&series, TARGET)));
+    CU_ASSERT_TRUE(isnan(series_latency_ratio(&series, 0.5)));
+    for (int i = 0; i < 100; i++) {
+        histogram_record(&series.sides[TARGET].latency, i < 98 ? 20 : 60);
+        histogram_record(&series.sides[CEILING].latency, i < 98 ? 10 : 20);
     }
-    series_compare_clients(series, 7);
-    CU_ASSERT_TRUE(isnan(series[0].client_ratio));
-    CU_ASSERT_EQUAL(series[4].client_ratio, 0.5);
-    CU_ASSERT_EQUAL(series[5].client_ratio, 0.25);
-    CU_ASSERT_TRUE(isnan(series[6].client_ratio));
+    CU_ASSERT_EQUAL(series_tail(&series, TARGET), 3);
+    CU_ASSERT_EQUAL(series_tail(&series, CEILING), 2);
+    CU_ASSERT_EQUAL(series_latency_ratio(&series, 0.5), 2);
+    CU_ASSERT_EQUAL(series_latency_ratio(&series, 0.99), 3);
 }
 
 static void test_in_flight(void)
@@ -126,7 +155,9 @@ int main(void)
         {"unknown values", test_unknown},
         {"ratio, run by run", test_ratio},
         {"summary of the runs", test_summary},
+        {"client, run by run", test_client_run},
         {"client ratio", test_client_ratio},
+        {"latencies", test_latencies},
         {"in flight", test_in_flight},
         CU_TEST_INFO_NULL,
     };
