@@ -175,7 +175,7 @@ struct usbip_port {
     size_t received_start, received_end; /* of received[] */
     /* What a reader has room for that found nothing there; used as long as received[] is empty. */
     uint8_t *reader;
-    size_t reader_room, reader_got;
+    size_t reader_room; /* 0: nobody waits */
 
     struct usbip_transfer notification;
     bool notification_in_flight;

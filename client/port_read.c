@@ -11,8 +11,8 @@ size_t usbip_port_bytes_available(const struct usbip_port *port)
 
 uint8_t *usbip_port_receive_room(struct usbip_port *port, size_t size)
 {
-    if (usbip_port_bytes_available(port) == 0 && port->reader_room - port->reader_got >= size)
-        return port->reader + port->reader_got;
+    if (usbip_port_bytes_available(port) == 0 && port->reader_room >= size)
+        return port->reader;
     if (port->received_end + size > USBIP_RECEIVE_CAPACITY) {
         size_t kept = usbip_port_bytes_available(port);
 
@@ -25,10 +25,12 @@ uint8_t *usbip_port_receive_room(struct usbip_port *port, size_t size)
 
 void usbip_port_received(struct usbip_port *port, const uint8_t *room, size_t size)
 {
-    if (room == port->received + port->received_end)
+    if (room == port->received + port->received_end) {
         port->received_end += size;
-    else
-        port->reader_got += size;
+    } else {
+        port->reader += size;
+        port->reader_room -= size;
+    }
 }
 
 /* Removes bytes from the front, and lets the device send again if it had to wait for that. */
@@ -61,12 +63,14 @@ void usbip_port_discard_input(struct usbip_port *port)
 /* Waits, and takes what comes into the reader's own memory as far as it fits. */
 static size_t wait_for_bytes(struct usbip_port *port, void *data, size_t size, uint64_t deadline_ms)
 {
+    size_t got;
+
     port->reader = data;
     port->reader_room = size;
-    port->reader_got = 0;
     usbip_port_wait(port, deadline_ms);
+    got = size - port->reader_room;
     port->reader_room = 0;
-    return port->reader_got;
+    return got;
 }
 
 int usbip_port_read(struct usbip_port *port, void *data, size_t size, uint32_t timeout_ms)

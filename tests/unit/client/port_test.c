@@ -329,6 +329,17 @@ static void test_reader_with_little_room(void)
     CU_ASSERT_STRING_EQUAL(data, "hello");
     CU_ASSERT_EQUAL(usbip_port_read_all(port, data, 7, PATIENCE_MS), 7);
     CU_ASSERT_EQUAL(memcmp(data, ", world", 7), 0);
+
+    /* Its memory is not written to any more once it has returned. */
+    send_text("again");
+    CU_ASSERT_EQUAL(usbip_port_read(port, data, 8, PATIENCE_MS), 5);
+    memset(data, 0, sizeof(data));
+    send_text("more");
+    while (usbip_port_bytes_available(port) < 4 && data[0] == '\0')
+        CU_ASSERT_EQUAL_FATAL(usbip_port_process(port), 0);
+    CU_ASSERT_STRING_EQUAL(data, "");
+    CU_ASSERT_EQUAL(usbip_port_read_all(port, data, 4, PATIENCE_MS), 4);
+    CU_ASSERT_STRING_EQUAL(data, "more");
     stop();
 }
 
