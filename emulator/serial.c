@@ -11,7 +11,7 @@ void usbip_serial_reset(struct usbip_serial *serial)
     serial->lines = 0;
     serial->coding = default_coding;
     if (was_open && behaviour->ops->close)
-        behaviour->ops->close(behaviour->context);
+        behaviour->ops->close(behaviour->context, serial->port);
     usbip_fifo_clear(&serial->fifo);
     serial->holds_output = false;
     if (serial->pacing)
@@ -39,7 +39,8 @@ bool usbip_serial_set_coding(struct usbip_serial *serial, const struct usbip_lin
         usbip_pacing_change_coding(serial->pacing);
     usbip_log(usbip_device_log(serial->device), USBIP_LOG_VERBOSE, "%s: line coding %s",
               usbip_device_name(serial->device), usbip_format_line_coding(coding, text));
-    return !behaviour->ops->line_coding || behaviour->ops->line_coding(behaviour->context, coding);
+    return !behaviour->ops->line_coding ||
+           behaviour->ops->line_coding(behaviour->context, serial->port, coding);
 }
 
 bool usbip_serial_set_lines(struct usbip_serial *serial, unsigned lines)
@@ -55,11 +56,11 @@ bool usbip_serial_set_lines(struct usbip_serial *serial, unsigned lines)
               usbip_device_name(serial->device), is_open, (lines & USBIP_LINE_RTS) != 0);
     bool well = true;
     if (behaviour->ops->control_lines)
-        well = behaviour->ops->control_lines(behaviour->context, lines);
+        well = behaviour->ops->control_lines(behaviour->context, serial->port, lines);
     if (is_open && !was_open && behaviour->ops->open)
-        well &= behaviour->ops->open(behaviour->context);
+        well &= behaviour->ops->open(behaviour->context, serial->port);
     if (!is_open && was_open && behaviour->ops->close)
-        behaviour->ops->close(behaviour->context);
+        behaviour->ops->close(behaviour->context, serial->port);
     usbip_device_faults_lines(serial->device, before, lines, serial->coding.dwDTERate);
     return well;
 }
@@ -75,7 +76,7 @@ bool usbip_serial_send_break(struct usbip_serial *serial, unsigned duration_ms)
         usbip_log(usbip_device_log(serial->device), USBIP_LOG_VERBOSE, "%s: break for %u ms",
                   usbip_device_name(serial->device), duration_ms);
     return !behaviour->ops->send_break ||
-           behaviour->ops->send_break(behaviour->context, duration_ms);
+           behaviour->ops->send_break(behaviour->context, serial->port, duration_ms);
 }
 
 /* The next piece of a transfer, and its end after the last one. */
@@ -90,7 +91,7 @@ static void take_piece(struct usbip_serial *serial, struct usbip_urb *urb)
     urb->consumed += piece;
     bool last = urb->consumed == urb->length;
     bool well = piece == 0 || !behaviour->ops->data ||
-                behaviour->ops->data(behaviour->context, data, piece);
+                behaviour->ops->data(behaviour->context, serial->port, data, piece);
     if (!well)
         usbip_device_complete_first(serial->device, serial->out_endpoint, seqnum, -USBIP_EPIPE,
                                     before);
@@ -171,7 +172,7 @@ void usbip_serial_drained(struct usbip_serial *serial)
     if (serial->holds_output)
         usbip_serial_take_output(serial);
     if (serial->fifo.size == 0 && behaviour->ops->drained)
-        behaviour->ops->drained(behaviour->context);
+        behaviour->ops->drained(behaviour->context, serial->port);
 }
 
 void usbip_serial_purge(struct usbip_serial *serial)

@@ -122,10 +122,10 @@ static void do_something(struct usbip_device *device, unsigned what)
     unsigned value = what >> 4;
     switch (what & 0x0f) {
     case 1:
-        usbip_device_write(device, payload, value * value * 5);
+        usbip_device_write(device, 1, payload, value * value * 5);
         break;
     case 2:
-        usbip_device_set_modem_state(device, value * 17);
+        usbip_device_set_modem_state(device, 1, value * 17);
         break;
     case 3:
         usbip_device_halt(device, 0x81);
@@ -151,7 +151,7 @@ static void do_something(struct usbip_device *device, unsigned what)
         usbip_device_plug(device);
         break;
     case 9:
-        usbip_device_write(device, payload, USBIP_FIFO_SIZE / 16 * value);
+        usbip_device_write(device, 1, payload, USBIP_FIFO_SIZE / 16 * value);
         break;
     case 10:
         if (run.has_faults)
@@ -193,22 +193,36 @@ static bool act_and_tell(void *context)
     return run.wild[run.wild_at % WILD_SIZE] < 0xc0;
 }
 
-static bool line_coding(void *context, const struct usbip_line_coding *coding)
+static bool opened(void *context, unsigned port)
 {
+    (void)port;
+    return act_and_tell(context);
+}
+
+static void act_on_port(void *context, unsigned port)
+{
+    (void)port;
+    act(context);
+}
+
+static bool line_coding(void *context, unsigned port, const struct usbip_line_coding *coding)
+{
+    (void)port;
     (void)coding;
     return act_and_tell(context);
 }
 
-static bool lines(void *context, unsigned value)
+static bool lines(void *context, unsigned port, unsigned value)
 {
+    (void)port;
     (void)value;
     return act_and_tell(context);
 }
 
-static bool take_data(void *context, const uint8_t *bytes, size_t size)
+static bool take_data(void *context, unsigned port, const uint8_t *bytes, size_t size)
 {
     struct wild *wild = context;
-    usbip_device_write(wild->device, bytes, size);
+    usbip_device_write(wild->device, port, bytes, size);
     return act_and_tell(context);
 }
 
@@ -242,13 +256,13 @@ static const struct usbip_behaviour_ops wild_ops = {
     .start = start,
     .attach = act,
     .detach = act,
-    .open = act_and_tell,
-    .close = act,
+    .open = opened,
+    .close = act_on_port,
     .line_coding = line_coding,
     .control_lines = lines,
     .send_break = lines,
     .data = take_data,
-    .drained = act,
+    .drained = act_on_port,
     .control = control,
     .out = out,
     .in = in,

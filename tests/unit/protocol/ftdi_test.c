@@ -305,11 +305,11 @@ static void test_status_bits(void)
     uint8_t bytes[FTDI_STATUS_SIZE];
 
     for (size_t i = 0; i < sizeof(bits) / sizeof(bits[0]); i++) {
-        usbip_ftdi_encode_status(bytes, bits[i].modem, false);
+        usbip_ftdi_encode_status(bytes, bits[i].modem, false, false);
         ASSERT_BYTES(bytes, bits[i].bytes);
         CU_ASSERT_EQUAL(usbip_ftdi_decode_status(bytes), bits[i].modem);
     }
-    usbip_ftdi_encode_status(bytes, USBIP_MODEM_CTS | USBIP_MODEM_DSR, true);
+    usbip_ftdi_encode_status(bytes, USBIP_MODEM_CTS | USBIP_MODEM_DSR, true, false);
     ASSERT_BYTES(bytes, "31 60");
     CU_ASSERT_EQUAL(usbip_ftdi_decode_status(bytes), USBIP_MODEM_CTS | USBIP_MODEM_DSR);
     /* High-speed chips set another bit of the low half, and it tells nothing. */
