@@ -1,8 +1,22 @@
 #include "emulator/serial.h"
 
+#include <stdio.h>
+
 #include "emulator/fault_device.h"
 
 static const struct usbip_line_coding default_coding = {9600, USBIP_STOP_1, USBIP_PARITY_NONE, 8};
+
+enum { PREFIX_SIZE = 48 };
+
+/* Who logs: the device, and its port where it has several. */
+static const char *prefix(const struct usbip_serial *serial, char text[PREFIX_SIZE])
+{
+    if (usbip_device_port_count(serial->device) > 1)
+        snprintf(text, PREFIX_SIZE, "%s: port %u", usbip_device_name(serial->device), serial->port);
+    else
+        snprintf(text, PREFIX_SIZE, "%s", usbip_device_name(serial->device));
+    return text;
+}
 
 void usbip_serial_reset(struct usbip_serial *serial)
 {
@@ -33,12 +47,12 @@ void usbip_serial_free(struct usbip_serial *serial)
 bool usbip_serial_set_coding(struct usbip_serial *serial, const struct usbip_line_coding *coding)
 {
     const struct usbip_behaviour *behaviour = usbip_device_behaviour(serial->device);
-    char text[USBIP_LINE_CODING_TEXT_SIZE];
+    char text[USBIP_LINE_CODING_TEXT_SIZE], name[PREFIX_SIZE];
     serial->coding = *coding;
     if (serial->pacing)
         usbip_pacing_change_coding(serial->pacing);
     usbip_log(usbip_device_log(serial->device), USBIP_LOG_VERBOSE, "%s: line coding %s",
-              usbip_device_name(serial->device), usbip_format_line_coding(coding, text));
+              prefix(serial, name), usbip_format_line_coding(coding, text));
     return !behaviour->ops->line_coding ||
            behaviour->ops->line_coding(behaviour->context, serial->port, coding);
 }
@@ -46,6 +60,7 @@ bool usbip_serial_set_coding(struct usbip_serial *serial, const struct usbip_lin
 bool usbip_serial_set_lines(struct usbip_serial *serial, unsigned lines)
 {
     const struct usbip_behaviour *behaviour = usbip_device_behaviour(serial->device);
+    char name[PREFIX_SIZE];
     unsigned before = serial->lines;
     bool was_open = before & USBIP_LINE_DTR, is_open = lines & USBIP_LINE_DTR;
     /* A port that is closed gets no more, and what the chip has taken must not be lost. */
@@ -53,7 +68,7 @@ bool usbip_serial_set_lines(struct usbip_serial *serial, unsigned lines)
         usbip_pacing_hurry_output(serial->pacing);
     serial->lines = lines;
     usbip_log(usbip_device_log(serial->device), USBIP_LOG_VERBOSE, "%s: DTR %d RTS %d",
-              usbip_device_name(serial->device), is_open, (lines & USBIP_LINE_RTS) != 0);
+              prefix(serial, name), is_open, (lines & USBIP_LINE_RTS) != 0);
     bool well = true;
     if (behaviour->ops->control_lines)
         well = behaviour->ops->control_lines(behaviour->context, serial->port, lines);
@@ -67,14 +82,14 @@ bool usbip_serial_set_lines(struct usbip_serial *serial, unsigned lines)
 
 bool usbip_serial_send_break(struct usbip_serial *serial, unsigned duration_ms)
 {
+    char name[PREFIX_SIZE];
     const struct usbip_behaviour *behaviour = usbip_device_behaviour(serial->device);
     if (duration_ms == USBIP_BREAK_START || duration_ms == USBIP_BREAK_STOP)
         usbip_log(usbip_device_log(serial->device), USBIP_LOG_VERBOSE, "%s: break %s",
-                  usbip_device_name(serial->device),
-                  duration_ms == USBIP_BREAK_START ? "on" : "off");
+                  prefix(serial, name), duration_ms == USBIP_BREAK_START ? "on" : "off");
     else
         usbip_log(usbip_device_log(serial->device), USBIP_LOG_VERBOSE, "%s: break for %u ms",
-                  usbip_device_name(serial->device), duration_ms);
+                  prefix(serial, name), duration_ms);
     return !behaviour->ops->send_break ||
            behaviour->ops->send_break(behaviour->context, serial->port, duration_ms);
 }
