@@ -38,10 +38,15 @@ lines() {
     return $status
 }
 
+# The driver remembers what it has set. It asks the chip when it takes a port.
 latency() {
     timers=/sys/bus/usb-serial/devices
     echo 5 >$timers/ttyUSB1/latency_timer
-    [ "$(cat $timers/ttyUSB1/latency_timer)" = 5 ] && [ "$(cat $timers/ttyUSB0/latency_timer)" = 16 ]
+    for interface in /sys/bus/usb/drivers/ftdi_sio/*:*; do
+        echo "${interface##*/}" >/sys/bus/usb/drivers/ftdi_sio/unbind
+        echo "${interface##*/}" >/sys/bus/usb/drivers/ftdi_sio/bind
+    done
+    [ "$(cat $timers/ttyUSB0/latency_timer)" = 16 ] && [ "$(cat $timers/ttyUSB1/latency_timer)" = 5 ]
 }
 
 echo_both() {

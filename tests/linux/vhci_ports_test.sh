@@ -24,7 +24,7 @@ check told_settings told 'coding 9600 7E2 port 1$' 'coding 250000 8O1 port 2$' \
     'coding 3000000 8N1 port 1$' 'coding 300 7N1 port 2$'
 check told_lines told 'lines true false port 2$' 'lines false false port 2$' 'lines false true port 2$' \
     'lines true true port 2$' 'lines true false port 2$' 'lines false false port 1$'
-check told_latency told 'latency 5 port 2$'
+check told_latency told 'latency 5 port 2$' 'latency 16 port 1$' 'latency 5 port 2$'
 check told_break told 'break start port 2$' 'break stop port 2$'
 check first_port_has_no_break not_told 'break .* port 1$'
 check first_port_keeps_rts not_told 'lines true false port 1$'
