@@ -1311,7 +1311,7 @@ static void test_documentation(void)
             fprintf(stderr, "%s\n%s\n", begin, log_text);
         at = end + 1;
     }
-    CU_ASSERT_EQUAL(count, 10);
+    CU_ASSERT_EQUAL(count, 12);
     free(text);
 }
 
