@@ -1,6 +1,7 @@
 /*
  * The two ports of an emulated FT2232H, over TCP:
- *     ports_test EMULATOR USBIP_SERIAL TWO_PORTS_SCRIPT ECHO_FTDI_SCRIPT
+ *     ports_test EMULATOR USBIP_SERIAL TWO_PORTS_SCRIPT ECHO_FTDI_SCRIPT CAPTURE
+ * The last is what Linux's ftdi_sio did with both ports of one.
  */
 #include <ctype.h>
 #include <stdio.h>
@@ -15,6 +16,7 @@
 enum { TIMEOUT_MS = 20000, SCRIPTS = 2, BLOCK_SIZE = 100000, PACKET_SIZE = 512 };
 
 static const char *program, *tool;
+static char *capture;
 static char *const *scripts;
 static struct emulator_process emulator;
 
@@ -259,6 +261,38 @@ static void test_tool(void)
     CU_ASSERT_EQUAL(status, 2);
 }
 
+/* ---- What Linux's session left ---- */
+
+/* guest_tool's echo: so many bytes that begin anew each time. */
+static bool is_pattern(const uint8_t *data, unsigned size)
+{
+    for (unsigned i = 0; i < size; i++) {
+        if (data[i] != (uint8_t)(i + (i >> 8) * 7))
+            return false;
+    }
+    return true;
+}
+
+static void check_recorded(unsigned number, unsigned first, unsigned second)
+{
+    static uint8_t data[8192];
+    struct usbip_port *port = open_port(number);
+    int size = (int)(first + second);
+    CU_ASSERT_EQUAL(usbip_port_read_all(port, data, (size_t)size, TIMEOUT_MS), size);
+    CU_ASSERT(is_pattern(data, first) && is_pattern(data + first, second));
+    close_port(port);
+}
+
+static void test_recorded_session(void)
+{
+    char replay[] = "--replay", free_mode[] = "free", match[] = "--match", any[] = "any";
+    char *arguments[] = {replay, free_mode, match, any, capture};
+    REQUIRE(emulator_start(&emulator, program, "127.0.0.1:0", arguments, 5));
+    check_recorded(1, 2000, 2000);
+    check_recorded(2, 2000, 3000);
+    emulator_stop(&emulator);
+}
+
 static void test_start(void)
 {
     REQUIRE(emulator_start(&emulator, program, "127.0.0.1:0", scripts, SCRIPTS));
@@ -281,14 +315,16 @@ int main(int argc, char **argv)
         {"no such port", test_no_such_port},
         {"usbip-serial", test_tool},
         {"the emulator ends", test_stop},
+        {"what Linux's session left", test_recorded_session},
         CU_TEST_INFO_NULL,
     };
-    if (argc != 3 + SCRIPTS) {
-        fprintf(stderr, "usage: ports_test EMULATOR USBIP_SERIAL TWO_PORTS ECHO_FTDI\n");
+    if (argc != 4 + SCRIPTS) {
+        fprintf(stderr, "usage: ports_test EMULATOR USBIP_SERIAL TWO_PORTS ECHO_FTDI CAPTURE\n");
         return 2;
     }
     program = argv[1];
     tool = argv[2];
     scripts = argv + 3;
+    capture = argv[3 + SCRIPTS];
     return run_tests("ports", tests);
 }
