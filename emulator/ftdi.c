@@ -528,9 +528,11 @@ static void control(struct usbip_function *function, struct usbip_urb *urb)
 
 static void reset(struct usbip_function *function)
 {
+    for (unsigned number = 1; number <= function->port_count; number++)
+        usbip_serial_reset(&port_of(function, number)->serial);
     for (unsigned number = 1; number <= function->port_count; number++) {
         struct ftdi_port *port = port_of(function, number);
-        usbip_serial_reset(&port->serial);
+        usbip_serial_reset(&port->serial); /* the closing of another one may have written to it */
         usbip_timer_cancel(usbip_device_scheduler(function->device), &port->latency_timer);
         port->latency_ms = FTDI_DEFAULT_LATENCY_MS;
         port->event_char = DEFAULT_EVENT_CHAR;

@@ -282,6 +282,25 @@ static void test_dialogue_waits_for_room(void)
     end();
 }
 
+/* What the closing of one port writes to another is not kept for the next host. */
+static void test_last_words(void)
+{
+    begin(CHIP "function on_close(p)\n"
+               "  ports[3 - p.number]:write('gone')\n"
+               "  ports[3 - p.number]:set_modem { parity = true }\n"
+               "end\n");
+    CU_ASSERT_TRUE(request("40 01 0101 0100 0000"));
+    CU_ASSERT_TRUE(request("40 01 0101 0200 0000"));
+    client_close(&client);
+    client_open(&fixture, &client);
+    client_import(&client);
+    client_configure(&client);
+    CU_ASSERT_TRUE(receives(IN_A, STATUS));
+    CU_ASSERT_TRUE(receives(IN_B, STATUS));
+    CU_ASSERT_EQUAL(errors(), 0);
+    end();
+}
+
 /* ---- device { … } ---- */
 
 static void test_device_fields(void)
@@ -339,6 +358,7 @@ int main(int argc, char **argv)
         {"dialogues", test_dialogues},
         {"dialogues: times and lines", test_dialogue_times_and_lines},
         {"dialogues wait for room", test_dialogue_waits_for_room},
+        {"last words", test_last_words},
         {"device fields", test_device_fields},
         {"scripts/echo_ft2232h.lua", test_example},
         CU_TEST_INFO_NULL,
