@@ -123,8 +123,10 @@ static void read_chip(lua_State *L, struct usbip_script *script, const struct fi
         luaL_error(L, "device: chip: only for type \"ftdi\"");
     if (lua_type(L, -1) == LUA_TSTRING)
         chip = usbip_ftdi_find_chip_named(lua_tostring(L, -1));
-    if (!chip)
+    if (!chip) {
         bad_field(L, field, "\"ft232bm\", \"ft232r\", \"ft2232h\" or \"ft4232h\"");
+        return;
+    }
     script->options.function.ftdi_chip = chip;
     if (chip->is_hi_speed)
         script->options.speed = USBIP_SPEED_HIGH;

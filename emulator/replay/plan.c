@@ -388,13 +388,11 @@ int replay_plan_make(struct replay_plan *plan, const struct usbip_capture *captu
 {
     struct making making = {.plan = plan, .capture = capture, .device = device};
     const struct usbip_chip *chip = capture->devices[device].chip;
-    *plan = (struct replay_plan){
-        .capture = capture,
-        .is_ftdi = chip && chip->family == USBIP_CHIP_FTDI,
-        .ports = 1,
-    };
-    if (plan->is_ftdi)
+    *plan = (struct replay_plan){.capture = capture, .ports = 1};
+    if (chip && chip->family == USBIP_CHIP_FTDI) {
+        plan->is_ftdi = true;
         plan->ports = chip->ports < REPLAY_MAX_PORTS ? chip->ports : REPLAY_MAX_PORTS;
+    }
     int status = add_endpoints(plan, description);
     if (status == 0)
         status = allocate(&making);
