@@ -137,6 +137,7 @@ static bool probe_interface(const struct usbip_configuration *configuration,
     }
     take_notification_endpoint(configuration, control, chip);
     chip->name = "CDC-ACM";
+    chip->ports = 1;
     chip->control_interface = control->descriptor.bInterfaceNumber;
     chip->capabilities = functional.acm_bmCapabilities;
     return true;

@@ -36,6 +36,8 @@ void usbip_request_list_add(struct usbip_request_list *list, struct usbip_setup 
 struct usbip_chip {
     const struct usbip_driver *driver;
     const char *name;             /* "CDC-ACM", "FT232R" */
+    uint8_t ports;                /* serial ports that it has */
+    uint8_t port;                 /* the one that is meant, from 1 */
     uint8_t control_interface;    /* wIndex of class requests */
     uint8_t bulk_in, bulk_out;    /* bEndpointAddress */
     uint16_t bulk_in_packet_size; /* wMaxPacketSize */
@@ -47,6 +49,7 @@ struct usbip_chip {
     uint8_t interrupt_interval; /* bInterval */
     uint8_t capabilities;       /* bmCapabilities of CDC-ACM */
     uint16_t bcdDevice;
+    bool is_hi_speed; /* FTDI: its baud rates have a second clock */
 };
 
 struct usbip_serial_settings {
@@ -63,7 +66,10 @@ struct usbip_driver {
      */
     bool may_forget_to_end;
 
-    /* Whether this device is one of ours; fills in *chip. */
+    /*
+     * Whether this device is one of ours; fills in *chip. chip->port is set: the endpoints are
+     * those of this port, and none when there are fewer ports.
+     */
     bool (*probe)(const struct usbip_device_descriptor *device,
                   const struct usbip_configuration *configuration, struct usbip_chip *chip);
 
@@ -95,8 +101,12 @@ struct usbip_driver {
 extern const struct usbip_driver usbip_driver_cdc_acm;
 extern const struct usbip_driver usbip_driver_ftdi;
 
-/* Finds the driver of a device. Returns 0, or -1 when there is none. */
+/*
+ * Finds the driver of a device, for one of its serial ports, from 1. Returns 0, or -1 when there is
+ * none. That chip->ports is not less than port is for the caller to check.
+ */
 int usbip_probe_chip(const struct usbip_device_descriptor *device,
-                     const struct usbip_configuration *configuration, struct usbip_chip *chip);
+                     const struct usbip_configuration *configuration, uint8_t port,
+                     struct usbip_chip *chip);
 
 #endif

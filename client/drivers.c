@@ -23,10 +23,12 @@ void usbip_request_list_add(struct usbip_request_list *list, struct usbip_setup 
 }
 
 int usbip_probe_chip(const struct usbip_device_descriptor *device,
-                     const struct usbip_configuration *configuration, struct usbip_chip *chip)
+                     const struct usbip_configuration *configuration, uint8_t port,
+                     struct usbip_chip *chip)
 {
     for (size_t i = 0; i < sizeof(drivers) / sizeof(drivers[0]); i++) {
         memset(chip, 0, sizeof(*chip));
+        chip->port = port;
         if (drivers[i]->probe(device, configuration, chip)) {
             chip->driver = drivers[i];
             chip->bcdDevice = device->bcdDevice;

@@ -1,8 +1,8 @@
 /*
- * FT232BM and FT232R, the FTDI chips with one port and a 3 MHz clock.
+ * FTDI's chips as usbip_ftdi_find_chip() has them, with one port and with several.
  *
- * Requests: FTDI's, as Linux's ftdi_sio sends them. wIndex names the port of the chip, and is 0 on
- * these.
+ * Requests: FTDI's, as Linux's ftdi_sio sends them. The low byte of wIndex names the port of a chip
+ * with several, and is 0 on the others.
  */
 #include "client/driver.h"
 
@@ -13,14 +13,6 @@ enum {
     FALLBACK_PACKET_SIZE = 64, /* EEPROMs with wMaxPacketSize 0 were sold */
     FLOW_SHIFT = 8,            /* the kind of flow control is the high byte of wIndex */
     BOTH_LINES = FTDI_MODEM_CTRL_SET_DTR | FTDI_MODEM_CTRL_SET_RTS,
-};
-
-static const struct {
-    uint16_t bcdDevice;
-    const char *name;
-} chips[] = {
-    {FTDI_BCD_FT232BM, "FT232BM"},
-    {FTDI_BCD_FT232R, "FT232R"},
 };
 
 static uint16_t packet_size(const struct usbip_endpoint_descriptor *endpoint)
@@ -34,19 +26,23 @@ static uint16_t packet_size(const struct usbip_endpoint_descriptor *endpoint)
 static bool probe(const struct usbip_device_descriptor *device,
                   const struct usbip_configuration *configuration, struct usbip_chip *chip)
 {
-    const struct usbip_altsetting *setting = usbip_find_altsetting(configuration, 0, 0);
+    const struct usbip_ftdi_chip *type = usbip_ftdi_find_chip(device->bcdDevice);
+    const struct usbip_altsetting *setting;
     const struct usbip_endpoint_descriptor *in, *out;
 
-    if (device->idVendor != FTDI_VENDOR_ID || setting == NULL ||
-        setting->descriptor.bInterfaceClass != USB_CLASS_VENDOR_SPEC)
+    if (device->idVendor != FTDI_VENDOR_ID || type == NULL)
         return false;
-    for (size_t i = 0; i < sizeof(chips) / sizeof(chips[0]); i++) {
-        if (chips[i].bcdDevice == device->bcdDevice)
-            chip->name = chips[i].name;
-    }
+    chip->name = type->name;
+    chip->ports = type->ports;
+    chip->is_hi_speed = type->is_hi_speed;
+    if (chip->port > type->ports)
+        return true;
+    setting = usbip_find_altsetting(configuration, (uint8_t)(chip->port - 1), 0);
+    if (setting == NULL || setting->descriptor.bInterfaceClass != USB_CLASS_VENDOR_SPEC)
+        return false;
     in = usbip_find_endpoint(configuration, setting, USB_ENDPOINT_XFER_BULK, USB_DIR_IN);
     out = usbip_find_endpoint(configuration, setting, USB_ENDPOINT_XFER_BULK, 0);
-    if (chip->name == NULL || in == NULL || out == NULL)
+    if (in == NULL || out == NULL)
         return false;
 
     chip->data_type = USB_ENDPOINT_XFER_BULK;
@@ -57,16 +53,26 @@ static bool probe(const struct usbip_device_descriptor *device,
     return true;
 }
 
-static void add(struct usbip_request_list *list, uint8_t bRequest, uint16_t wValue, uint16_t wIndex)
+/* wIndex without the port. */
+static void add(const struct usbip_chip *chip, struct usbip_request_list *list, uint8_t bRequest,
+                uint16_t wValue, uint16_t wIndex)
 {
+    const uint16_t port = chip->ports > 1 ? chip->port : 0;
     const struct usbip_setup setup = {
         .bmRequestType = USB_TYPE_VENDOR | USB_RECIP_DEVICE,
         .bRequest = bRequest,
         .wValue = wValue,
-        .wIndex = wIndex,
+        .wIndex = wIndex | port,
     };
 
     usbip_request_list_add(list, setup, NULL);
+}
+
+static uint32_t encode_baud_rate(const struct usbip_chip *chip, uint32_t rate, uint16_t *wValue,
+                                 uint16_t *wIndex)
+{
+    return chip->is_hi_speed ? usbip_ftdi_encode_hi_speed_baud_rate(rate, wValue, wIndex)
+                             : usbip_ftdi_encode_baud_rate(rate, wValue, wIndex);
 }
 
 static int line_coding(const struct usbip_chip *chip, const struct usbip_line_coding *coding,
@@ -74,23 +80,22 @@ static int line_coding(const struct usbip_chip *chip, const struct usbip_line_co
 {
     uint16_t format, divisor, divisor_high;
 
-    (void)chip;
     if (usbip_ftdi_encode_line_format(coding, &format) < 0 ||
-        usbip_ftdi_encode_baud_rate(coding->dwDTERate, &divisor, &divisor_high) == 0)
+        encode_baud_rate(chip, coding->dwDTERate, &divisor, &divisor_high) == 0)
         return -1;
-    add(list, FTDI_SIO_SET_DATA, format, 0);
-    add(list, FTDI_SIO_SET_BAUD_RATE, divisor, divisor_high);
+    add(chip, list, FTDI_SIO_SET_DATA, format, 0);
+    add(chip, list, FTDI_SIO_SET_BAUD_RATE, divisor, divisor_high);
     return 0;
 }
 
 static int open_chip(const struct usbip_chip *chip, const struct usbip_serial_settings *settings,
                      struct usbip_request_list *list)
 {
-    add(list, FTDI_SIO_RESET, FTDI_SIO_RESET_SIO, 0);
-    add(list, FTDI_SIO_SET_LATENCY_TIMER, (uint16_t)(settings->latency_timer_ms & 0xff), 0);
+    add(chip, list, FTDI_SIO_RESET, FTDI_SIO_RESET_SIO, 0);
+    add(chip, list, FTDI_SIO_SET_LATENCY_TIMER, (uint16_t)(settings->latency_timer_ms & 0xff), 0);
     if (line_coding(chip, &settings->line_coding, list) < 0)
         return -1;
-    add(list, FTDI_SIO_SET_FLOW_CTRL, 0, FTDI_FLOW_NONE << FLOW_SHIFT);
+    add(chip, list, FTDI_SIO_SET_FLOW_CTRL, 0, FTDI_FLOW_NONE << FLOW_SHIFT);
     return 0;
 }
 
@@ -99,12 +104,11 @@ static int control_lines(const struct usbip_chip *chip, unsigned lines,
 {
     unsigned wValue = BOTH_LINES;
 
-    (void)chip;
     if (lines & USBIP_LINE_DTR)
         wValue |= FTDI_MODEM_CTRL_DTR;
     if (lines & USBIP_LINE_RTS)
         wValue |= FTDI_MODEM_CTRL_RTS;
-    add(list, FTDI_SIO_MODEM_CTRL, (uint16_t)wValue, 0);
+    add(chip, list, FTDI_SIO_MODEM_CTRL, (uint16_t)wValue, 0);
     return 0;
 }
 
@@ -114,16 +118,15 @@ static int set_break(const struct usbip_chip *chip, const struct usbip_line_codi
 {
     uint16_t format;
 
-    (void)chip;
     if (usbip_ftdi_encode_line_format(coding, &format) < 0)
         return -1;
-    add(list, FTDI_SIO_SET_DATA, on ? format | FTDI_SET_DATA_BREAK : format, 0);
+    add(chip, list, FTDI_SIO_SET_DATA, on ? format | FTDI_SET_DATA_BREAK : format, 0);
     return 0;
 }
 
 static int close_chip(const struct usbip_chip *chip, struct usbip_request_list *list)
 {
-    add(list, FTDI_SIO_SET_FLOW_CTRL, 0, FTDI_FLOW_NONE << FLOW_SHIFT);
+    add(chip, list, FTDI_SIO_SET_FLOW_CTRL, 0, FTDI_FLOW_NONE << FLOW_SHIFT);
     return control_lines(chip, 0, list);
 }
 

@@ -152,6 +152,7 @@ static int run_on_port(const struct tool_options *options, const struct usbip_ta
     usbip_port_set_tap(port, tap);
     if (usbip_port_set_line_coding(port, &options->line_coding, 0) < 0 ||
         usbip_port_set_control_lines(port, options->control_lines, 0) < 0 ||
+        usbip_port_set_chip_port(port, options->chip_port) < 0 ||
         usbip_port_open(port, OPEN_TIMEOUT_MS) < 0)
         status = fail(usbip_port_error_text(port));
     else if (options->command == TOOL_SEND)
@@ -194,6 +195,7 @@ int main(int argc, char **argv)
         .host = "127.0.0.1:3240",
         .line_coding = {115200, USBIP_STOP_1, USBIP_PARITY_NONE, 8},
         .control_lines = USBIP_LINE_DTR | USBIP_LINE_RTS,
+        .chip_port = 1,
     };
     int status;
 

@@ -80,6 +80,7 @@ struct usbip_port *usbip_port_new(const char *server, const char *device)
         .control_lines = USBIP_LINE_DTR | USBIP_LINE_RTS,
         .latency_timer_ms = USBIP_DEFAULT_LATENCY_TIMER_MS,
     };
+    port->chip_port = 1;
     port->restore = true;
     port->restore_timeout_ms = USBIP_RESTORE_TIMEOUT_MS;
     return port;
@@ -432,6 +433,16 @@ int usbip_port_set_break(struct usbip_port *port, bool on, uint32_t timeout_ms)
         return usbip_port_fail(port, USBIP_ERROR_UNSUPPORTED, "this %s cannot send a break",
                                port->chip.name);
     return send_list(port, &list, deadline_ms);
+}
+
+int usbip_port_set_chip_port(struct usbip_port *port, unsigned number)
+{
+    if (number < 1 || number > UINT8_MAX)
+        return usbip_port_fail(port, USBIP_ERROR_ARGUMENT,
+                               "the ports of a chip are numbered from 1 to %d, not %u", UINT8_MAX,
+                               number);
+    port->chip_port = (uint8_t)number;
+    return 0;
 }
 
 int usbip_port_set_latency_timer(struct usbip_port *port, unsigned latency_ms)

@@ -60,8 +60,8 @@ enum usbip_port_state {
 /*
  * A closed port. server is as for usbip_connection_start(); device is as for
  * usbip_device_match_parse(). Both are copied. Settings: 115200 8N1, DTR and RTS asserted on open,
- * latency timer 2 ms, delimiter "\n", restore on. Returns NULL when memory is out; a malformed
- * device is told by usbip_port_open().
+ * the chip's first port, latency timer 2 ms, delimiter "\n", restore on. Returns NULL when memory
+ * is out; a malformed device is told by usbip_port_open().
  */
 struct usbip_port *usbip_port_new(const char *server, const char *device);
 
@@ -117,6 +117,12 @@ int usbip_port_set_break(struct usbip_port *port, bool on, uint32_t timeout_ms);
 
 /* FTDI: milliseconds after which a short packet is sent, 1 to 255. Used at the next open. */
 int usbip_port_set_latency_timer(struct usbip_port *port, unsigned latency_ms);
+
+/*
+ * Which of the serial ports of a chip that has several, from 1 (the default) to 255. Used at the
+ * next open, which fails with USBIP_ERROR_UNSUPPORTED when the chip has fewer.
+ */
+int usbip_port_set_chip_port(struct usbip_port *port, unsigned number);
 
 /* What ends a line for read_until and read_line; 1 to USBIP_RECEIVE_BUFFER_SIZE bytes. */
 int usbip_port_set_delimiter(struct usbip_port *port, const void *delimiter, size_t size);

@@ -99,6 +99,7 @@ struct usbip_port {
     bool device_valid; /* it could be parsed */
     struct usbip_device_match match;
 
+    uint8_t chip_port; /* from 1 */
     struct usbip_serial_settings settings;
     bool settings_changed; /* since the device was last told, while it could not be told */
     uint8_t *delimiter;

@@ -116,11 +116,18 @@ static void identified(struct usbip_port *port)
                            port->found.serial_number);
         return;
     }
-    if (usbip_probe_chip(&port->descriptor, &port->configuration, &port->chip) < 0) {
+    if (usbip_probe_chip(&port->descriptor, &port->configuration, port->chip_port, &port->chip) <
+        0) {
         usbip_port_trouble(port, USBIP_ERROR_UNSUPPORTED, false,
                            "%04x:%04x (bcdDevice %04x) is no serial chip that is known here: it is "
-                           "neither CDC-ACM nor FT232BM nor FT232R",
+                           "neither CDC-ACM nor FT232BM, FT232R, FT2232H or FT4232H",
                            port->found.idVendor, port->found.idProduct, port->found.bcdDevice);
+        return;
+    }
+    if (port->chip_port > port->chip.ports) {
+        usbip_port_trouble(port, USBIP_ERROR_UNSUPPORTED, false,
+                           "there is no port %u: the %s has %u", port->chip_port, port->chip.name,
+                           port->chip.ports);
         return;
     }
     port->found.chip = port->chip.name;

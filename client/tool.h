@@ -17,6 +17,7 @@ struct tool_options {
     size_t data_size;
     struct usbip_line_coding line_coding;
     unsigned control_lines;
+    unsigned chip_port;
     bool has_timeout;
     uint32_t timeout_ms;
     bool json, read_answer, hex;

@@ -21,6 +21,7 @@ static const char usage[] =
     "  --baud \"RATE FORMAT\"  line coding (\"115200 8N1\")\n"
     "  --timeout-ms N        how long to wait, or \"forever\": list 5000, send 10000, read\n"
     "                        and console 1000 ms of silence\n"
+    "  --chip-port N         which serial port of a chip that has several (1)\n"
     "  --no-dtr, --no-rts    leave the control line off\n"
     "  --record FILE         write what passes to FILE, a capture that Wireshark opens\n"
     "  --json                list: as an array of objects\n"
@@ -96,6 +97,13 @@ static void set_record(struct tool_options *options, const char *option, const c
     options->record = value;
 }
 
+static void set_chip_port(struct tool_options *options, const char *option, const char *value)
+{
+    options->chip_port = (unsigned)parse_number(option, value, UINT8_MAX);
+    if (options->chip_port == 0)
+        refuse("%s wants a number from 1, not \"%s\"", option, value);
+}
+
 static void set_no_dtr(struct tool_options *options, const char *option, const char *value)
 {
     (void)option;
@@ -140,6 +148,7 @@ static const struct option {
     {"--host", true, TOOL_LIST | TOOL_SEND | TOOL_READ | TOOL_CONSOLE, set_host},
     {"--baud", true, TOOL_SEND | TOOL_READ | TOOL_CONSOLE, set_baud},
     {"--timeout-ms", true, TOOL_LIST | TOOL_SEND | TOOL_READ | TOOL_CONSOLE, set_timeout},
+    {"--chip-port", true, TOOL_SEND | TOOL_READ | TOOL_CONSOLE, set_chip_port},
     {"--no-dtr", false, TOOL_SEND | TOOL_READ | TOOL_CONSOLE, set_no_dtr},
     {"--no-rts", false, TOOL_SEND | TOOL_READ | TOOL_CONSOLE, set_no_rts},
     {"--record", true, TOOL_SEND | TOOL_READ | TOOL_CONSOLE, set_record},

@@ -18,6 +18,7 @@ struct usbip_device;
 struct usbip_urb;
 
 enum { USBIP_BREAK_STOP = 0, USBIP_BREAK_START = 0xffff };
+enum { USBIP_MAX_PORTS = 4 }; /* of a serial chip */
 
 /* What returns a bool returns whether it went well; if not, the request or transfer behind it ends
  * with a stall. */
@@ -29,29 +30,34 @@ struct usbip_behaviour_ops {
     void (*attach)(void *context);
     void (*detach)(void *context);
 
-    /* The host has opened the port (DTR rises), or closed it (DTR falls, or the host is gone). */
-    bool (*open)(void *context);
-    void (*close)(void *context);
+    /*
+     * Of a serial chip, up to `wanted`: `port` says which of its ports, from 1 to
+     * usbip_device_port_count().
+     *
+     * The host has opened the port (DTR rises), or closed it (DTR falls, or the host is gone).
+     */
+    bool (*open)(void *context, unsigned port);
+    void (*close)(void *context, unsigned port);
 
     /* The host has set these; called for every request, also when nothing changes. */
-    bool (*line_coding)(void *context, const struct usbip_line_coding *coding);
-    bool (*control_lines)(void *context, unsigned lines); /* USBIP_LINE_… */
+    bool (*line_coding)(void *context, unsigned port, const struct usbip_line_coding *coding);
+    bool (*control_lines)(void *context, unsigned port, unsigned lines); /* USBIP_LINE_… */
     /* USBIP_BREAK_STOP, USBIP_BREAK_START, or a duration in ms. */
-    bool (*send_break)(void *context, unsigned duration_ms);
+    bool (*send_break)(void *context, unsigned port, unsigned duration_ms);
 
     /* Bytes that the host has sent, valid until this returns or halts the endpoint. Not called
      * while less than half of the room to write is left, so that what answers every byte with a
      * byte or less is never refused; the host then waits. */
-    bool (*data)(void *context, const uint8_t *data, size_t size);
+    bool (*data)(void *context, unsigned port, const uint8_t *data, size_t size);
 
     /* The host has taken, or purged, all that had to wait for it. Not called for what
      * usbip_device_write() got rid of at once. */
-    void (*drained)(void *context);
+    void (*drained)(void *context, unsigned port);
     /*
      * The host asks for up to `size` bytes and none wait for it. NULL: `drained` is enough. Only
      * functions that pass bytes on as they are call it, and then instead of `drained`.
      */
-    void (*wanted)(void *context, size_t size);
+    void (*wanted)(void *context, unsigned port, size_t size);
 
     /*
      * A class or vendor request on endpoint 0, before the chip sees it, or a standard request that
@@ -74,7 +80,8 @@ struct usbip_behaviour {
 
 /* ---- Behaviours in C, for every function. Each has a context of its own. ---- */
 
-/* Sends every byte back; raw: on the IN endpoint with the number of the OUT endpoint. */
+/* Sends every byte back, on the same port; raw: on the IN endpoint with the number of the OUT
+ * endpoint. */
 struct usbip_echo {
     struct usbip_device *device;
 };
@@ -90,8 +97,8 @@ extern const struct usbip_behaviour_ops usbip_sink_ops;
 enum { USBIP_SOURCE_PERIOD = 251 };
 struct usbip_source {
     struct usbip_device *device;
-    bool open;
-    uint8_t at[16]; /* in the period; by endpoint number, for serial functions the first */
+    bool open[USBIP_MAX_PORTS + 1]; /* by port */
+    uint8_t at[16];                 /* in the period; by port, raw: by endpoint number */
 };
 extern const struct usbip_behaviour_ops usbip_source_ops;
 

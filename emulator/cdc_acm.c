@@ -173,8 +173,9 @@ static struct usbip_function *create(struct usbip_device *device,
         snprintf(error_text, 256, "out of memory");
         return NULL;
     }
-    acm->function = (struct usbip_function){&usbip_function_cdc_acm, device};
+    acm->function = (struct usbip_function){&usbip_function_cdc_acm, device, 1};
     acm->serial.device = device;
+    acm->serial.port = 1;
     acm->serial.out_endpoint = out->bEndpointAddress;
     acm->in_endpoint = in->bEndpointAddress;
     acm->interrupt_endpoint = interrupt ? interrupt->bEndpointAddress : 0;
@@ -347,7 +348,7 @@ static bool ask(struct cdc_acm *acm)
         if (urb->length == 0)
             usbip_urb_complete(urb, 0, 0);
         else
-            behaviour->ops->wanted(behaviour->context, urb->length);
+            behaviour->ops->wanted(behaviour->context, acm->serial.port, urb->length);
         urb = usbip_device_next_urb(acm->function.device, acm->in_endpoint);
         answered = !urb || urb->seqnum != seqnum;
     }
@@ -377,8 +378,10 @@ static void out(struct usbip_function *function, uint8_t endpoint)
         usbip_serial_take_output(&acm->serial);
 }
 
-static size_t write_bytes(struct usbip_function *function, const uint8_t *data, size_t size)
+static size_t write_bytes(struct usbip_function *function, unsigned port, const uint8_t *data,
+                          size_t size)
 {
+    (void)port; /* there is only one */
     struct cdc_acm *acm = cdc_acm_of(function);
     size_t sent = 0;
     struct usbip_urb *urb;
@@ -397,13 +400,15 @@ static size_t write_bytes(struct usbip_function *function, const uint8_t *data, 
     return sent + usbip_fifo_put(&acm->serial.fifo, data + sent, size - sent);
 }
 
-static size_t write_room(const struct usbip_function *function)
+static size_t write_room(const struct usbip_function *function, unsigned port)
 {
+    (void)port;
     return usbip_fifo_room(&((const struct cdc_acm *)function)->serial.fifo);
 }
 
-static void set_modem_state(struct usbip_function *function, unsigned modem)
+static void set_modem_state(struct usbip_function *function, unsigned port, unsigned modem)
 {
+    (void)port;
     struct cdc_acm *acm = cdc_acm_of(function);
     const unsigned known = USBIP_MODEM_DCD | USBIP_MODEM_DSR | USBIP_MODEM_RI;
     unsigned lines = modem & known;
@@ -418,8 +423,9 @@ static void set_modem_state(struct usbip_function *function, unsigned modem)
         send_notification(acm);
 }
 
-static unsigned modem_state(const struct usbip_function *function)
+static unsigned modem_state(const struct usbip_function *function, unsigned port)
 {
+    (void)port;
     return ((const struct cdc_acm *)function)->serial.modem;
 }
 

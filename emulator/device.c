@@ -892,6 +892,11 @@ const struct usbip_personality *usbip_device_personality(const struct usbip_devi
     return device->personality;
 }
 
+enum usbip_speed usbip_device_speed(const struct usbip_device *device)
+{
+    return device->speed;
+}
+
 struct usbip_scheduler *usbip_device_scheduler(const struct usbip_device *device)
 {
     return device->scheduler;
@@ -920,28 +925,38 @@ struct usbip_device_counters *usbip_device_counters(struct usbip_device *device)
 
 /* ---- The behaviour's side ---- */
 
-size_t usbip_device_write(struct usbip_device *device, const uint8_t *data, size_t size)
+unsigned usbip_device_port_count(const struct usbip_device *device)
 {
-    const struct usbip_function_type *type = device->function->type;
-    return type->write ? type->write(device->function, data, size) : 0;
+    return device->function->port_count;
 }
 
-size_t usbip_device_write_room(const struct usbip_device *device)
+static bool has_port(const struct usbip_device *device, unsigned port)
 {
-    const struct usbip_function_type *type = device->function->type;
-    return type->write_room ? type->write_room(device->function) : 0;
+    return port >= 1 && port <= device->function->port_count;
 }
 
-void usbip_device_set_modem_state(struct usbip_device *device, unsigned modem)
+size_t usbip_device_write(struct usbip_device *device, unsigned port, const uint8_t *data,
+                          size_t size)
 {
-    if (device->function->type->set_modem_state)
-        device->function->type->set_modem_state(device->function, modem);
+    return has_port(device, port)
+               ? device->function->type->write(device->function, port, data, size)
+               : 0;
 }
 
-unsigned usbip_device_modem_state(const struct usbip_device *device)
+size_t usbip_device_write_room(const struct usbip_device *device, unsigned port)
 {
-    const struct usbip_function_type *type = device->function->type;
-    return type->modem_state ? type->modem_state(device->function) : 0;
+    return has_port(device, port) ? device->function->type->write_room(device->function, port) : 0;
+}
+
+void usbip_device_set_modem_state(struct usbip_device *device, unsigned port, unsigned modem)
+{
+    if (has_port(device, port))
+        device->function->type->set_modem_state(device->function, port, modem);
+}
+
+unsigned usbip_device_modem_state(const struct usbip_device *device, unsigned port)
+{
+    return has_port(device, port) ? device->function->type->modem_state(device->function, port) : 0;
 }
 
 bool usbip_device_send(struct usbip_device *device, uint8_t endpoint, const uint8_t *data,

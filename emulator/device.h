@@ -190,6 +190,7 @@ void usbip_device_halt(struct usbip_device *device, uint8_t endpoint);
 const struct usbip_configuration *usbip_device_configuration(const struct usbip_device *device);
 /* The configuration descriptor with all that belongs to it; *size receives its wTotalLength. */
 const uint8_t *usbip_device_configuration_bytes(const struct usbip_device *device, size_t *size);
+enum usbip_speed usbip_device_speed(const struct usbip_device *device);
 const struct usbip_device_descriptor *usbip_device_descriptor(const struct usbip_device *device);
 struct usbip_function *usbip_device_function(const struct usbip_device *device);
 const struct usbip_range *usbip_device_lasting(const struct usbip_device *device);
@@ -204,23 +205,28 @@ const char *usbip_device_product(const struct usbip_device *device);
 
 /* ---- For behaviours ---- */
 
-/*
- * Sends bytes to the host through the chip. Returns how many were taken: fewer than size only when
- * USBIP_FIFO_SIZE bytes wait already.
- */
-size_t usbip_device_write(struct usbip_device *device, const uint8_t *data, size_t size);
+/* Serial ports of the chip, numbered from 1; 0 for the raw function. */
+unsigned usbip_device_port_count(const struct usbip_device *device);
+
 /*
  * These bytes will not change while the program runs: what is written or sent of them may be taken
  * from where they are.
  */
 void usbip_device_set_lasting(struct usbip_device *device, const uint8_t *data, size_t size);
-/* Room that usbip_device_write() has. */
-size_t usbip_device_write_room(const struct usbip_device *device);
 
-/* Tells the host modem lines and events (USBIP_MODEM_…); the lines keep their level. */
-void usbip_device_set_modem_state(struct usbip_device *device, unsigned modem);
+/*
+ * Sends bytes to the host through a port of the chip. Returns how many were taken: fewer than size
+ * only when USBIP_FIFO_SIZE bytes wait there already, none when there is no such port.
+ */
+size_t usbip_device_write(struct usbip_device *device, unsigned port, const uint8_t *data,
+                          size_t size);
+/* Room that usbip_device_write() has. */
+size_t usbip_device_write_room(const struct usbip_device *device, unsigned port);
+
+/* Tells the host a port's modem lines and events (USBIP_MODEM_…); the lines keep their level. */
+void usbip_device_set_modem_state(struct usbip_device *device, unsigned port, unsigned modem);
 /* The lines' levels; 0 without such lines. */
-unsigned usbip_device_modem_state(const struct usbip_device *device);
+unsigned usbip_device_modem_state(const struct usbip_device *device, unsigned port);
 
 /*
  * Raw function: completes the next URB on an IN endpoint with these bytes, or keeps them until

@@ -1,4 +1,5 @@
-/* The configuration EEPROM of an FT232R, as libftdi and ftdi_sio read it word by word. */
+/* The configuration EEPROM in an FT232R, or beside a chip with several ports, as libftdi and
+ * ftdi_sio read it word by word. */
 #ifndef EMULATOR_FTDI_EEPROM_H
 #define EMULATOR_FTDI_EEPROM_H
 
@@ -9,7 +10,7 @@
 struct usbip_device;
 
 /* Ids, power, strings and checksum of the device, as FTDI's tools would have written them. */
-void usbip_ftdi_fill_eeprom(uint16_t words[FTDI_EEPROM_WORDS_FT232R],
+void usbip_ftdi_fill_eeprom(uint16_t words[FTDI_EEPROM_WORDS], const struct usbip_ftdi_chip *chip,
                             const struct usbip_device *device);
 
 #endif

@@ -13,21 +13,24 @@
 
 struct usbip_device;
 struct usbip_device_options;
+struct usbip_ftdi_chip;
 struct usbip_urb;
 
-enum { USBIP_FIFO_SIZE = 1 << 20 }; /* bytes that wait for the host, per device */
+enum { USBIP_FIFO_SIZE = 1 << 20 }; /* bytes that wait for the host, per port or endpoint */
 
 /* Layout that a device may choose; 0 takes the function's default. */
 struct usbip_function_options {
     uint8_t out_endpoint, in_endpoint, interrupt_endpoint; /* bEndpointAddress */
     bool no_iad; /* CDC-ACM: a class-2 device without interface association */
     bool paced;  /* serial chips: bytes take the time that the line coding says */
+    const struct usbip_ftdi_chip *ftdi_chip; /* FTDI: NULL is an FT232R */
 };
 
 /* The state of a function; each kind extends it by making it its first member. */
 struct usbip_function {
     const struct usbip_function_type *type;
     struct usbip_device *device;
+    unsigned port_count; /* serial ports, at most USBIP_MAX_PORTS; 0: not a serial chip */
 };
 
 struct usbip_function_type {
@@ -66,11 +69,13 @@ struct usbip_function_type {
     /* Bus reset, or the host is gone: back to the state after power-on. */
     void (*reset)(struct usbip_function *function);
 
-    /* The behaviour's side, as in device.h; NULL: not a serial chip. */
-    size_t (*write)(struct usbip_function *function, const uint8_t *data, size_t size);
-    size_t (*write_room)(const struct usbip_function *function);
-    void (*set_modem_state)(struct usbip_function *function, unsigned modem);
-    unsigned (*modem_state)(const struct usbip_function *function);
+    /* The behaviour's side, as in device.h, for ports that there are. */
+    size_t (*write)(struct usbip_function *function, unsigned port, const uint8_t *data,
+                    size_t size);
+    size_t (*write_room)(const struct usbip_function *function, unsigned port);
+    void (*set_modem_state)(struct usbip_function *function, unsigned port, unsigned modem);
+    unsigned (*modem_state)(const struct usbip_function *function, unsigned port);
+    /* NULL: not the raw function. */
     bool (*send)(struct usbip_function *function, uint8_t endpoint, const uint8_t *data,
                  size_t size);
 };

@@ -11,10 +11,10 @@ static void echo_start(void *context, struct usbip_device *device)
     echo->device = device;
 }
 
-static bool echo_data(void *context, const uint8_t *data, size_t size)
+static bool echo_data(void *context, unsigned port, const uint8_t *data, size_t size)
 {
     struct usbip_echo *echo = context;
-    return usbip_device_write(echo->device, data, size) == size;
+    return usbip_device_write(echo->device, port, data, size) == size;
 }
 
 static bool echo_out(void *context, uint8_t endpoint, const uint8_t *data, size_t size)
@@ -67,39 +67,39 @@ static void advance(struct usbip_source *source, unsigned stream, size_t size)
 }
 
 /* Until the host has enough: then some of it waits. */
-static void source_fill(void *context)
+static void source_fill(void *context, unsigned port)
 {
     struct usbip_source *source = context;
     size_t written = SOURCE_PIECE;
-    while (source->open && written == SOURCE_PIECE &&
-           usbip_device_write_room(source->device) == USBIP_FIFO_SIZE) {
-        written = usbip_device_write(source->device, next_piece(source, 0), SOURCE_PIECE);
-        advance(source, 0, written);
+    while (source->open[port] && written == SOURCE_PIECE &&
+           usbip_device_write_room(source->device, port) == USBIP_FIFO_SIZE) {
+        written = usbip_device_write(source->device, port, next_piece(source, port), SOURCE_PIECE);
+        advance(source, port, written);
     }
 }
 
-static void source_wanted(void *context, size_t size)
+static void source_wanted(void *context, unsigned port, size_t size)
 {
     struct usbip_source *source = context;
-    if (!source->open)
+    if (!source->open[port])
         return;
-    size = usbip_device_write(source->device, next_piece(source, 0),
+    size = usbip_device_write(source->device, port, next_piece(source, port),
                               size < SOURCE_PIECE ? size : SOURCE_PIECE);
-    advance(source, 0, size);
+    advance(source, port, size);
 }
 
-static bool source_opened(void *context)
+static bool source_opened(void *context, unsigned port)
 {
     struct usbip_source *source = context;
-    source->open = true;
-    source_fill(source);
+    source->open[port] = true;
+    source_fill(source, port);
     return true;
 }
 
-static void source_closed(void *context)
+static void source_closed(void *context, unsigned port)
 {
     struct usbip_source *source = context;
-    source->open = false;
+    source->open[port] = false;
 }
 
 static void source_in(void *context, uint8_t endpoint, size_t size)

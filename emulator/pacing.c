@@ -54,7 +54,7 @@ static void deliver(struct usbip_pacing *pacing, size_t count)
     usbip_line_pass(&pacing->out, count);
     pacing->next_piece_us = now_us(pacing) + USBIP_LINE_FRAME_US;
     if (behaviour->ops->data)
-        behaviour->ops->data(behaviour->context, piece, count);
+        behaviour->ops->data(behaviour->context, pacing->serial->port, piece, count);
 }
 
 static void fill_buffer(struct usbip_pacing *pacing)

@@ -61,7 +61,7 @@ static struct usbip_function *create(struct usbip_device *device,
         snprintf(error_text, ERROR_TEXT_SIZE, "out of memory");
         return NULL;
     }
-    raw->function = (struct usbip_function){&usbip_function_raw, device};
+    raw->function = (struct usbip_function){&usbip_function_raw, device, 0};
     return &raw->function;
 }
 

@@ -266,6 +266,7 @@ bool script_run(struct usbip_script *script, const char *what, lua_CFunction fun
 struct call {
     struct usbip_script *script;
     enum script_hook hook;
+    unsigned port; /* of hooks that are about one */
     const uint8_t *data;
     size_t size;
     unsigned value;
@@ -290,10 +291,19 @@ static bool run_hook(struct call *call, lua_CFunction function)
            script_run(call->script, hook_names[call->hook], function, call, 0);
 }
 
+/* Calls the hook with the arguments that have been pushed, and its port where there are several. */
+static void call_hook(lua_State *L, const struct call *call, int arguments)
+{
+    if (call->port > 0)
+        arguments += script_push_port(L, call->port);
+    lua_call(L, arguments, 0);
+}
+
 static int call_without_arguments(lua_State *L)
 {
-    push_hook(L, lua_touserdata(L, 1));
-    lua_call(L, 0, 0);
+    const struct call *call = lua_touserdata(L, 1);
+    push_hook(L, call);
+    call_hook(L, call, 0);
     return 0;
 }
 
@@ -323,7 +333,7 @@ static int call_line_coding(lua_State *L)
     }
     lua_pushstring(L, usbip_format_line_coding(coding, text));
     lua_setfield(L, -2, "text");
-    lua_call(L, 1, 0);
+    call_hook(L, call, 1);
     return 0;
 }
 
@@ -333,7 +343,7 @@ static int call_control_lines(lua_State *L)
     push_hook(L, call);
     lua_pushboolean(L, (call->value & USBIP_LINE_DTR) != 0);
     lua_pushboolean(L, (call->value & USBIP_LINE_RTS) != 0);
-    lua_call(L, 2, 0);
+    call_hook(L, call, 2);
     return 0;
 }
 
@@ -347,7 +357,7 @@ static int call_break(lua_State *L)
         lua_pushliteral(L, "stop");
     else
         lua_pushinteger(L, call->value);
-    lua_call(L, 1, 0);
+    call_hook(L, call, 1);
     return 0;
 }
 
@@ -356,7 +366,7 @@ static int call_data(lua_State *L)
     const struct call *call = lua_touserdata(L, 1);
     push_hook(L, call);
     push_bytes(L, call->data, call->size);
-    lua_call(L, 1, 0);
+    call_hook(L, call, 1);
     return 0;
 }
 
@@ -420,53 +430,58 @@ static void script_detach(void *context)
     run_hook(&(struct call){.script = script, .hook = HOOK_DETACH}, call_without_arguments);
 }
 
-static bool script_opened(void *context)
+static bool script_opened(void *context, unsigned port)
 {
     struct usbip_script *script = context;
-    bool well =
-        run_hook(&(struct call){.script = script, .hook = HOOK_OPEN}, call_without_arguments);
+    bool well = run_hook(&(struct call){.script = script, .hook = HOOK_OPEN, .port = port},
+                         call_without_arguments);
     if (script_has(script, HOOK_DIALOGUE))
-        script_dialogue_start(script);
+        script_dialogue_start(script_dialogue_at(script, port));
     return well;
 }
 
-static void script_closed(void *context)
+static void script_closed(void *context, unsigned port)
 {
     struct usbip_script *script = context;
-    script_dialogue_stop(script);
-    run_hook(&(struct call){.script = script, .hook = HOOK_CLOSE}, call_without_arguments);
+    script_dialogue_stop(script_dialogue_at(script, port));
+    run_hook(&(struct call){.script = script, .hook = HOOK_CLOSE, .port = port},
+             call_without_arguments);
 }
 
-static bool script_line_coding(void *context, const struct usbip_line_coding *coding)
+static bool script_line_coding(void *context, unsigned port, const struct usbip_line_coding *coding)
 {
-    struct call call = {.script = context, .hook = HOOK_LINE_CODING, .coding = coding};
+    struct call call = {
+        .script = context, .hook = HOOK_LINE_CODING, .port = port, .coding = coding};
     return run_hook(&call, call_line_coding);
 }
 
-static bool script_control_lines(void *context, unsigned lines)
+static bool script_control_lines(void *context, unsigned port, unsigned lines)
 {
-    struct call call = {.script = context, .hook = HOOK_CONTROL_LINES, .value = lines};
+    struct call call = {
+        .script = context, .hook = HOOK_CONTROL_LINES, .port = port, .value = lines};
     return run_hook(&call, call_control_lines);
 }
 
-static bool script_send_break(void *context, unsigned duration_ms)
+static bool script_send_break(void *context, unsigned port, unsigned duration_ms)
 {
-    struct call call = {.script = context, .hook = HOOK_BREAK, .value = duration_ms};
+    struct call call = {.script = context, .hook = HOOK_BREAK, .port = port, .value = duration_ms};
     return run_hook(&call, call_break);
 }
 
-static bool script_data(void *context, const uint8_t *data, size_t size)
+static bool script_data(void *context, unsigned port, const uint8_t *data, size_t size)
 {
-    struct call call = {.script = context, .hook = HOOK_DATA, .data = data, .size = size};
+    struct call call = {
+        .script = context, .hook = HOOK_DATA, .port = port, .data = data, .size = size};
     bool well = run_hook(&call, call_data);
-    if (call.script->dialogue.thread)
-        script_dialogue_input(call.script, data, size);
+    struct script_dialogue *dialogue = script_dialogue_at(context, port);
+    if (dialogue->thread)
+        script_dialogue_input(dialogue, data, size);
     return well;
 }
 
-static void script_drained(void *context)
+static void script_drained(void *context, unsigned port)
 {
-    script_dialogue_room(context);
+    script_dialogue_room(context, port);
 }
 
 static bool script_control(void *context, struct usbip_urb *urb)
@@ -698,6 +713,10 @@ struct usbip_script *usbip_script_new(const struct usbip_script_options *options
         script->options.personality = options->personality;
         script->faults = options->faults;
         script->unsafe = options->unsafe;
+        script->ports = LUA_NOREF;
+        for (unsigned i = 0; i < USBIP_MAX_PORTS; i++)
+            script->dialogues[i] =
+                (struct script_dialogue){.script = script, .port = i + 1, .reference = LUA_NOREF};
         script->L = lua_newstate(allocate, script);
     }
     if (!script || !script->L || !set_paths(script, options->path)) {
@@ -711,7 +730,6 @@ struct usbip_script *usbip_script_new(const struct usbip_script_options *options
     lua_sethook(L, look_at_limits, LUA_MASKCOUNT, INSTRUCTIONS_PER_LOOK);
     for (int i = 0; i < HOOK_COUNT; i++)
         script->hooks[i] = LUA_NOREF;
-    script->dialogue.reference = LUA_NOREF;
 
     /* lua_pcall() takes no pointer to const. */
     struct usbip_script_options mine = *options;
@@ -745,13 +763,15 @@ void usbip_script_free(struct usbip_script *script)
     if (!script)
         return;
     if (script->L) {
-        script_dialogue_stop(script);
+        for (unsigned i = 0; i < USBIP_MAX_PORTS; i++)
+            script_dialogue_stop(&script->dialogues[i]);
         lua_close(script->L);
     }
     usbip_replay_free(script->replay);
     if (script->faults)
         usbip_faults_remove_owner(script->faults, script);
-    usbip_buffer_free(&script->dialogue.input);
+    for (unsigned i = 0; i < USBIP_MAX_PORTS; i++)
+        usbip_buffer_free(&script->dialogues[i].input);
     free(script->path);
     free(script->folder);
     free(script);

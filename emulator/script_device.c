@@ -3,11 +3,13 @@
 #include <string.h>
 
 #include "emulator/script_internal.h"
+#include "protocol/ftdi.h"
 #include "protocol/usb.h"
 
 enum field_kind {
     FIELD_TYPE,
     FIELD_BEHAVIOUR,
+    FIELD_CHIP,
     FIELD_SPEED,
     FIELD_U8,
     FIELD_U16,
@@ -42,6 +44,7 @@ static const struct field {
 } fields[] = {
     {"type", 0, FIELD_TYPE, false},
     {"behaviour", 0, FIELD_BEHAVIOUR, false},
+    {"chip", 0, FIELD_CHIP, false},
     {"speed", 0, FIELD_SPEED, false},
     DESCRIPTOR_FIELD(FIELD_U16, bcdUSB),
     DESCRIPTOR_FIELD(FIELD_U8, bDeviceClass),
@@ -110,6 +113,23 @@ static void read_behaviour(lua_State *L, struct usbip_script *script, const stru
         script->native = usbip_find_native_behaviour(lua_tostring(L, -1));
     if (!script->native)
         bad_field(L, field, "\"echo\", \"sink\" or \"source\"");
+}
+
+/* Its speed is the default of what follows. */
+static void read_chip(lua_State *L, struct usbip_script *script, const struct field *field)
+{
+    const struct usbip_ftdi_chip *chip = NULL;
+    if (script->type != &usbip_function_ftdi)
+        luaL_error(L, "device: chip: only for type \"ftdi\"");
+    if (lua_type(L, -1) == LUA_TSTRING)
+        chip = usbip_ftdi_find_chip_named(lua_tostring(L, -1));
+    if (!chip) {
+        bad_field(L, field, "\"ft232bm\", \"ft232r\", \"ft2232h\" or \"ft4232h\"");
+        return;
+    }
+    script->options.function.ftdi_chip = chip;
+    if (chip->is_hi_speed)
+        script->options.speed = USBIP_SPEED_HIGH;
 }
 
 static void read_speed(lua_State *L, struct usbip_script *script, const struct field *field)
@@ -233,6 +253,9 @@ static void read_field(lua_State *L, struct usbip_script *script, const struct f
     case FIELD_BEHAVIOUR:
         read_behaviour(L, script, field);
         break;
+    case FIELD_CHIP:
+        read_chip(L, script, field);
+        break;
     case FIELD_SPEED:
         read_speed(L, script, field);
         break;
@@ -285,13 +308,16 @@ static void check_names(lua_State *L)
 static void set_defaults(struct usbip_device_options *options,
                          const struct usbip_function_type *type)
 {
-    bool is_ftdi = type == &usbip_function_ftdi; /* by default an FT232R */
+    const struct usbip_ftdi_chip *chip = NULL;
+    if (type == &usbip_function_ftdi && !options->function.ftdi_chip)
+        options->function.ftdi_chip = usbip_ftdi_find_chip(FTDI_BCD_FT232R);
+    chip = options->function.ftdi_chip;
     options->descriptor = (struct usbip_device_descriptor){
         .bcdUSB = 0x0200,
         .bMaxPacketSize0 = options->speed == USBIP_SPEED_LOW ? 8 : 64,
-        .idVendor = is_ftdi ? 0x0403 : 0x1209,
-        .idProduct = is_ftdi ? 0x6001 : 0x0001,
-        .bcdDevice = is_ftdi ? 0x0600 : 0x0100,
+        .idVendor = chip ? FTDI_VENDOR_ID : 0x1209,
+        .idProduct = chip ? chip->idProduct : 0x0001,
+        .bcdDevice = chip ? chip->bcdDevice : 0x0100,
         .bNumConfigurations = 1,
     };
 }
@@ -317,6 +343,15 @@ static int describe_device(lua_State *L)
     }
     if (script->is_raw && script->options.function.paced)
         return luaL_error(L, "device: paced: a raw device has no serial line");
+    const struct usbip_function_options *function = &script->options.function;
+    unsigned ports = function->ftdi_chip ? function->ftdi_chip->ports : 1;
+    if (ports > 1 && (function->out_endpoint || function->in_endpoint))
+        return luaL_error(L,
+                          "device: an %s has its own endpoints; leave out in_endpoint and "
+                          "out_endpoint",
+                          function->ftdi_chip->name);
+    if (ports > 1)
+        script_make_ports(L, ports);
     script->described = true;
     return 0;
 }

@@ -6,6 +6,7 @@
 #include "protocol/usb.h"
 
 #define TIMER_TYPE "usbip timer"
+#define PORT_TYPE "usbip port"
 #define MAX_US 9007199254740992.0 /* 2^53: doubles hold every integer up to there */
 
 struct usbip_device *script_need_device(lua_State *L, const char *function)
@@ -73,28 +74,41 @@ static int script_now(lua_State *L)
 
 /* ---- write, set_modem ---- */
 
-static int script_write(lua_State *L)
+/* For functions that are not called on a port: that of the dialogue, or the only one. */
+static unsigned default_port(lua_State *L, struct usbip_device *device, const char *function)
+{
+    const struct script_dialogue *dialogue = script_dialogue_of(L);
+    if (!dialogue && usbip_device_port_count(device) > 1)
+        luaL_error(L, "%s(): the chip has %d ports; say which one, as in ports[1]:%s()", function,
+                   (int)usbip_device_port_count(device), function);
+    return dialogue ? dialogue->port : 1;
+}
+
+/* The bytes are at index 1. port is 0 for the default. */
+static int write_to(lua_State *L, unsigned port)
 {
     struct usbip_script *script = script_of(L);
     size_t size;
     const char *data = luaL_checklstring(L, 1, &size);
     struct usbip_device *device = script_need_device(L, "write");
+    if (port == 0)
+        port = default_port(L, device, "write");
     if (!script->attached) {
         lua_pushboolean(L, false);
         return 1;
     }
-    if (script_in_dialogue(L))
-        return script_dialogue_write(L);
-    size_t room = usbip_device_write_room(device);
+    if (script_dialogue_of(L))
+        return script_dialogue_write(L, port);
+    size_t room = usbip_device_write_room(device, port);
     if (size > room)
         return luaL_error(L, "write(): %I bytes, but there is room for %I: the host does not read",
                           (lua_Integer)size, (lua_Integer)room);
-    usbip_device_write(device, (const uint8_t *)data, size);
+    usbip_device_write(device, port, (const uint8_t *)data, size);
     lua_pushboolean(L, true);
     return 1;
 }
 
-static int script_set_modem(lua_State *L)
+static int set_modem_of(lua_State *L, unsigned port)
 {
     static const struct {
         const char *name;
@@ -106,7 +120,9 @@ static int script_set_modem(lua_State *L)
         {"parity", USBIP_MODEM_PARITY}, {"overrun", USBIP_MODEM_OVERRUN},
     };
     struct usbip_device *device = script_need_device(L, "set_modem");
-    unsigned modem = usbip_device_modem_state(device);
+    if (port == 0)
+        port = default_port(L, device, "set_modem");
+    unsigned modem = usbip_device_modem_state(device, port);
     luaL_checktype(L, 1, LUA_TTABLE);
     lua_settop(L, 1);
     for (lua_pushnil(L); lua_next(L, 1) != 0; lua_pop(L, 1)) {
@@ -123,8 +139,91 @@ static int script_set_modem(lua_State *L)
         else
             modem &= ~bit;
     }
-    usbip_device_set_modem_state(device, modem);
+    usbip_device_set_modem_state(device, port, modem);
     return 0;
+}
+
+static int script_write(lua_State *L)
+{
+    return write_to(L, 0);
+}
+
+static int script_set_modem(lua_State *L)
+{
+    return set_modem_of(L, 0);
+}
+
+/* ---- ports ---- */
+
+/* A userdata, which is the number. Leaves the arguments that follow it on the stack. */
+static unsigned take_port(lua_State *L)
+{
+    unsigned port = *(unsigned *)luaL_checkudata(L, 1, PORT_TYPE);
+    lua_remove(L, 1);
+    return port;
+}
+
+static int port_write(lua_State *L)
+{
+    unsigned port = take_port(L);
+    return write_to(L, port);
+}
+
+static int port_set_modem(lua_State *L)
+{
+    unsigned port = take_port(L);
+    return set_modem_of(L, port);
+}
+
+static int port_text(lua_State *L)
+{
+    lua_pushfstring(L, "port %d", (int)take_port(L));
+    return 1;
+}
+
+static int port_index(lua_State *L)
+{
+    const unsigned *port = luaL_checkudata(L, 1, PORT_TYPE);
+    const char *name = luaL_checkstring(L, 2);
+    if (strcmp(name, "number") == 0)
+        lua_pushinteger(L, *port);
+    else if (strcmp(name, "write") == 0)
+        lua_pushcfunction(L, port_write);
+    else if (strcmp(name, "set_modem") == 0)
+        lua_pushcfunction(L, port_set_modem);
+    else
+        return luaL_error(L, "a port has no %s; it has number, write() and set_modem()", name);
+    return 1;
+}
+
+void script_make_ports(lua_State *L, unsigned count)
+{
+    static const luaL_Reg operations[] = {
+        {"__index", port_index}, {"__tostring", port_text}, {NULL, NULL}};
+    luaL_newmetatable(L, PORT_TYPE);
+    luaL_setfuncs(L, operations, 0);
+    lua_pushboolean(L, false); /* hides the metatable from scripts */
+    lua_setfield(L, -2, "__metatable");
+    lua_pop(L, 1);
+    lua_createtable(L, (int)count, 0);
+    for (unsigned port = 1; port <= count; port++) {
+        *(unsigned *)lua_newuserdatauv(L, sizeof port, 0) = port;
+        luaL_setmetatable(L, PORT_TYPE);
+        lua_rawseti(L, -2, port);
+    }
+    lua_pushvalue(L, -1);
+    lua_setglobal(L, "ports");
+    script_of(L)->ports = luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
+int script_push_port(lua_State *L, unsigned port)
+{
+    if (script_of(L)->ports == LUA_NOREF)
+        return 0;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, script_of(L)->ports);
+    lua_rawgeti(L, -1, port);
+    lua_remove(L, -2);
+    return 1;
 }
 
 /* ---- send, halt ---- */

@@ -41,13 +41,17 @@ enum { SCRIPT_PLACE_SIZE = LUA_IDSIZE + 16 };
 /* What the dialogue waits for. */
 enum script_wait { WAIT_NONE, WAIT_INPUT, WAIT_ROOM, WAIT_TIME };
 
+/* Each port of the chip has one. */
 struct script_dialogue {
+    struct usbip_script *script;
+    unsigned port;
     lua_State *thread; /* NULL: none is running */
     int reference;     /* keeps it from being collected */
     bool running;      /* it is on the C stack just now */
     bool skip_newline; /* the last line ended in CR: a LF right behind it belongs to it */
     bool overflowed;
     enum script_wait wait;
+    unsigned wait_port; /* WAIT_ROOM: where it writes */
     struct usbip_timer timer;
     bool timed_out;
     struct usbip_buffer input;
@@ -95,7 +99,8 @@ struct usbip_script {
 
     bool unsafe;
     bool attached;
-    struct script_dialogue dialogue;
+    int ports; /* reference to the table `ports`; LUA_NOREF: the chip has one port, or none */
+    struct script_dialogue dialogues[USBIP_MAX_PORTS];
 };
 
 /* The script of any of its threads. */
@@ -168,21 +173,30 @@ void script_open_fault(lua_State *L);
 void script_open_replay(lua_State *L);
 void script_open_dialogue(lua_State *L);
 
+/* Gives the script its `ports`, for a chip with several. */
+void script_make_ports(lua_State *L, unsigned count);
+/* Pushes one of them where there are several, for a hook. Returns how many values these are. */
+int script_push_port(lua_State *L, unsigned port);
+
 /* NULL and error_text when the capture cannot be played. */
 struct usbip_device *script_make_replay(struct usbip_script *script,
                                         char error_text[USBIP_SCRIPT_ERROR_SIZE]);
 
-void script_dialogue_start(struct usbip_script *script);
-void script_dialogue_stop(struct usbip_script *script);
-void script_dialogue_input(struct usbip_script *script, const uint8_t *data, size_t size);
-/* The transfer that is being given to the dialogue ends now, and its bytes are gone. */
-void script_dialogue_forget_arriving(struct usbip_script *script);
-void script_dialogue_room(struct usbip_script *script);
-/* write() in the dialogue itself: waits for room. The string is at index 1. */
-int script_dialogue_write(lua_State *L);
-static inline bool script_in_dialogue(lua_State *L)
+static inline struct script_dialogue *script_dialogue_at(struct usbip_script *script, unsigned port)
 {
-    return L == script_of(L)->dialogue.thread;
+    return &script->dialogues[port - 1];
 }
+/* The dialogue that runs on this thread, or NULL. */
+struct script_dialogue *script_dialogue_of(lua_State *L);
+
+void script_dialogue_start(struct script_dialogue *dialogue);
+void script_dialogue_stop(struct script_dialogue *dialogue);
+void script_dialogue_input(struct script_dialogue *dialogue, const uint8_t *data, size_t size);
+/* The transfers that are being given to dialogues end now, and their bytes are gone. */
+void script_dialogue_forget_arriving(struct usbip_script *script);
+/* There is room on a port: whoever waits for it goes on. */
+void script_dialogue_room(struct usbip_script *script, unsigned port);
+/* write() in a dialogue itself: waits for room. The string is at index 1. */
+int script_dialogue_write(lua_State *L, unsigned port);
 
 #endif

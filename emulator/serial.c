@@ -1,8 +1,22 @@
 #include "emulator/serial.h"
 
+#include <stdio.h>
+
 #include "emulator/fault_device.h"
 
 static const struct usbip_line_coding default_coding = {9600, USBIP_STOP_1, USBIP_PARITY_NONE, 8};
+
+enum { PREFIX_SIZE = 48 };
+
+/* Who logs: the device, and its port where it has several. */
+static const char *prefix(const struct usbip_serial *serial, char text[PREFIX_SIZE])
+{
+    if (usbip_device_port_count(serial->device) > 1)
+        snprintf(text, PREFIX_SIZE, "%s: port %u", usbip_device_name(serial->device), serial->port);
+    else
+        snprintf(text, PREFIX_SIZE, "%s", usbip_device_name(serial->device));
+    return text;
+}
 
 void usbip_serial_reset(struct usbip_serial *serial)
 {
@@ -11,7 +25,7 @@ void usbip_serial_reset(struct usbip_serial *serial)
     serial->lines = 0;
     serial->coding = default_coding;
     if (was_open && behaviour->ops->close)
-        behaviour->ops->close(behaviour->context);
+        behaviour->ops->close(behaviour->context, serial->port);
     usbip_fifo_clear(&serial->fifo);
     serial->holds_output = false;
     if (serial->pacing)
@@ -33,18 +47,20 @@ void usbip_serial_free(struct usbip_serial *serial)
 bool usbip_serial_set_coding(struct usbip_serial *serial, const struct usbip_line_coding *coding)
 {
     const struct usbip_behaviour *behaviour = usbip_device_behaviour(serial->device);
-    char text[USBIP_LINE_CODING_TEXT_SIZE];
+    char text[USBIP_LINE_CODING_TEXT_SIZE], name[PREFIX_SIZE];
     serial->coding = *coding;
     if (serial->pacing)
         usbip_pacing_change_coding(serial->pacing);
     usbip_log(usbip_device_log(serial->device), USBIP_LOG_VERBOSE, "%s: line coding %s",
-              usbip_device_name(serial->device), usbip_format_line_coding(coding, text));
-    return !behaviour->ops->line_coding || behaviour->ops->line_coding(behaviour->context, coding);
+              prefix(serial, name), usbip_format_line_coding(coding, text));
+    return !behaviour->ops->line_coding ||
+           behaviour->ops->line_coding(behaviour->context, serial->port, coding);
 }
 
 bool usbip_serial_set_lines(struct usbip_serial *serial, unsigned lines)
 {
     const struct usbip_behaviour *behaviour = usbip_device_behaviour(serial->device);
+    char name[PREFIX_SIZE];
     unsigned before = serial->lines;
     bool was_open = before & USBIP_LINE_DTR, is_open = lines & USBIP_LINE_DTR;
     /* A port that is closed gets no more, and what the chip has taken must not be lost. */
@@ -52,30 +68,30 @@ bool usbip_serial_set_lines(struct usbip_serial *serial, unsigned lines)
         usbip_pacing_hurry_output(serial->pacing);
     serial->lines = lines;
     usbip_log(usbip_device_log(serial->device), USBIP_LOG_VERBOSE, "%s: DTR %d RTS %d",
-              usbip_device_name(serial->device), is_open, (lines & USBIP_LINE_RTS) != 0);
+              prefix(serial, name), is_open, (lines & USBIP_LINE_RTS) != 0);
     bool well = true;
     if (behaviour->ops->control_lines)
-        well = behaviour->ops->control_lines(behaviour->context, lines);
+        well = behaviour->ops->control_lines(behaviour->context, serial->port, lines);
     if (is_open && !was_open && behaviour->ops->open)
-        well &= behaviour->ops->open(behaviour->context);
+        well &= behaviour->ops->open(behaviour->context, serial->port);
     if (!is_open && was_open && behaviour->ops->close)
-        behaviour->ops->close(behaviour->context);
+        behaviour->ops->close(behaviour->context, serial->port);
     usbip_device_faults_lines(serial->device, before, lines, serial->coding.dwDTERate);
     return well;
 }
 
 bool usbip_serial_send_break(struct usbip_serial *serial, unsigned duration_ms)
 {
+    char name[PREFIX_SIZE];
     const struct usbip_behaviour *behaviour = usbip_device_behaviour(serial->device);
     if (duration_ms == USBIP_BREAK_START || duration_ms == USBIP_BREAK_STOP)
         usbip_log(usbip_device_log(serial->device), USBIP_LOG_VERBOSE, "%s: break %s",
-                  usbip_device_name(serial->device),
-                  duration_ms == USBIP_BREAK_START ? "on" : "off");
+                  prefix(serial, name), duration_ms == USBIP_BREAK_START ? "on" : "off");
     else
         usbip_log(usbip_device_log(serial->device), USBIP_LOG_VERBOSE, "%s: break for %u ms",
-                  usbip_device_name(serial->device), duration_ms);
+                  prefix(serial, name), duration_ms);
     return !behaviour->ops->send_break ||
-           behaviour->ops->send_break(behaviour->context, duration_ms);
+           behaviour->ops->send_break(behaviour->context, serial->port, duration_ms);
 }
 
 /* The next piece of a transfer, and its end after the last one. */
@@ -90,7 +106,7 @@ static void take_piece(struct usbip_serial *serial, struct usbip_urb *urb)
     urb->consumed += piece;
     bool last = urb->consumed == urb->length;
     bool well = piece == 0 || !behaviour->ops->data ||
-                behaviour->ops->data(behaviour->context, data, piece);
+                behaviour->ops->data(behaviour->context, serial->port, data, piece);
     if (!well)
         usbip_device_complete_first(serial->device, serial->out_endpoint, seqnum, -USBIP_EPIPE,
                                     before);
@@ -171,7 +187,7 @@ void usbip_serial_drained(struct usbip_serial *serial)
     if (serial->holds_output)
         usbip_serial_take_output(serial);
     if (serial->fifo.size == 0 && behaviour->ops->drained)
-        behaviour->ops->drained(behaviour->context);
+        behaviour->ops->drained(behaviour->context, serial->port);
 }
 
 void usbip_serial_purge(struct usbip_serial *serial)

@@ -12,9 +12,10 @@
 /* Room in the FIFO without which the behaviour gets no bytes: see behaviour.h. */
 enum { USBIP_SERIAL_ROOM = USBIP_FIFO_SIZE / 2 };
 
-/* A member of each serial function. */
+/* A member of each serial function, for each of its ports. */
 struct usbip_serial {
     struct usbip_device *device;
+    unsigned port; /* of the chip, from 1 */
     uint8_t out_endpoint;
     struct usbip_line_coding coding;
     unsigned lines; /* USBIP_LINE_… */

@@ -1,8 +1,8 @@
 /*
  * FTDI USB UARTs: vendor requests, baud-rate divisors and the status bytes of bulk IN packets.
  *
- * Source: FTDI AN232B-05 (baud rates), the requests that Linux's ftdi_sio and libftdi send. Only
- * chips with a 3 MHz base clock and one port so far: FT232BM and FT232R.
+ * Source: FTDI AN232B-05 (baud rates), the requests that Linux's ftdi_sio and libftdi send. Of the
+ * chips, those of usbip_ftdi_find_chip().
  */
 #ifndef PROTOCOL_FTDI_H
 #define PROTOCOL_FTDI_H
@@ -10,15 +10,38 @@
 #include "protocol/serial.h"
 #include "protocol/usb.h"
 
-enum { FTDI_VENDOR_ID = 0x0403, FTDI_PRODUCT_ID_232 = 0x6001 };
+enum {
+    FTDI_VENDOR_ID = 0x0403,
+    FTDI_PRODUCT_ID_232 = 0x6001,
+    FTDI_PRODUCT_ID_2232H = 0x6010,
+    FTDI_PRODUCT_ID_4232H = 0x6011,
+};
 
 /* bcdDevice tells the chips apart. */
 enum {
     FTDI_BCD_FT232BM = 0x0400,
     FTDI_BCD_FT232R = 0x0600,
+    FTDI_BCD_FT2232H = 0x0700,
+    FTDI_BCD_FT4232H = 0x0800,
 };
 
-/* bRequest with bmRequestType 0x40 (OUT, wLength 0) or 0xC0 (IN). */
+struct usbip_ftdi_chip {
+    const char *name;   /* "FT2232H" */
+    uint16_t idProduct; /* as delivered */
+    uint16_t bcdDevice;
+    uint8_t ports;    /* each has an interface; several are numbered from 1 in wIndex */
+    bool is_hi_speed; /* 480 Mbit/s and a second clock, of 12 MHz */
+};
+
+/* NULL: none that is known here. */
+const struct usbip_ftdi_chip *usbip_ftdi_find_chip(uint16_t bcdDevice);
+/* By name, in upper or lower case. */
+const struct usbip_ftdi_chip *usbip_ftdi_find_chip_named(const char *name);
+
+/*
+ * bRequest with bmRequestType 0x40 (OUT, wLength 0) or 0xC0 (IN). The low byte of wIndex is the
+ * port of a chip with several, but for the EEPROM.
+ */
 enum {
     FTDI_SIO_RESET = 0x00,
     FTDI_SIO_MODEM_CTRL = 0x01,
@@ -66,12 +89,13 @@ enum { FTDI_SET_DATA_BREAK = 0x4000 };
 enum {
     FTDI_STATUS_SIZE = 2, /* at the start of every bulk IN packet */
     FTDI_DEFAULT_LATENCY_MS = 16,
-    FTDI_EEPROM_WORDS_FT232R = 64,
+    FTDI_EEPROM_WORDS = 64, /* in an FT232R; beside an FT2232H, in the smallest */
 };
 
-/* First status byte: modem lines. Full-speed chips set bit 0. */
+/* First status byte: modem lines, and one of two bits that goes with the size of the packets. */
 enum {
-    FTDI_MODEM_STATUS_FULL_SPEED = 0x01,
+    FTDI_MODEM_STATUS_FULL_SPEED = 0x01, /* 64 bytes */
+    FTDI_MODEM_STATUS_HIGH_SPEED = 0x02, /* 512 bytes */
     FTDI_MODEM_STATUS_CTS = 0x10,
     FTDI_MODEM_STATUS_DSR = 0x20,
     FTDI_MODEM_STATUS_RI = 0x40,
@@ -105,6 +129,14 @@ uint32_t usbip_ftdi_encode_baud_rate(uint32_t rate, uint16_t *wValue, uint16_t *
 uint32_t usbip_ftdi_decode_baud_rate(uint16_t wValue, uint16_t wIndex);
 
 /*
+ * The same of a chip with is_hi_speed, whose divisors of 12 MHz have bit 17 set: from 1200 bit/s on
+ * they are taken, as Linux does, up to 12 000 000. The bits above wValue are in the high byte of
+ * wIndex here. Its low byte is left 0 and not looked at: the port goes there.
+ */
+uint32_t usbip_ftdi_encode_hi_speed_baud_rate(uint32_t rate, uint16_t *wValue, uint16_t *wIndex);
+uint32_t usbip_ftdi_decode_hi_speed_baud_rate(uint16_t wValue, uint16_t wIndex);
+
+/*
  * wValue of FTDI_SIO_SET_DATA without the break bit. Returns 0, or -1 for data bits other than 7
  * and 8, and for a parity or stop code that is none of USBIP_PARITY_… and USBIP_STOP_….
  */
@@ -118,8 +150,8 @@ int usbip_ftdi_encode_line_format(const struct usbip_line_coding *coding, uint16
 int usbip_ftdi_decode_line_format(uint16_t wValue, struct usbip_line_coding *coding);
 
 /* USBIP_MODEM_… (lines and events) to the two status bytes and back. */
-void usbip_ftdi_encode_status(uint8_t out[FTDI_STATUS_SIZE], unsigned modem,
-                              bool transmitter_empty);
+void usbip_ftdi_encode_status(uint8_t out[FTDI_STATUS_SIZE], unsigned modem, bool transmitter_empty,
+                              bool high_speed);
 unsigned usbip_ftdi_decode_status(const uint8_t in[FTDI_STATUS_SIZE]);
 
 /*

@@ -100,6 +100,13 @@ static void print_class_descriptor(const uint8_t *bytes, size_t size)
     putchar('\n');
 }
 
+/* Which serial port it is, of an FTDI chip with several: requests name it by this number. */
+static void print_port(const struct usbip_chip *chip, uint8_t interface)
+{
+    if (chip && chip->family == USBIP_CHIP_FTDI && chip->ports > 1 && interface < chip->ports)
+        printf("  port %u", interface + 1u);
+}
+
 static void print_descriptor(const struct inspection *inspection, const uint8_t *bytes, size_t size)
 {
     struct usbip_interface_descriptor interface;
@@ -115,6 +122,7 @@ static void print_descriptor(const struct inspection *inspection, const uint8_t 
             fputs("  ", stdout);
             print_string(inspection->description->strings[interface.iInterface]);
         }
+        print_port(inspection->device->chip, interface.bInterfaceNumber);
         putchar('\n');
     } else if (usbip_decode_interface_association_descriptor(bytes, size, &association) == 0) {
         printf("    function of interfaces %u to %u  class %02x/%02x/%02x\n",

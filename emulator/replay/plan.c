@@ -52,6 +52,17 @@ struct replay_endpoint *replay_plan_endpoint(struct replay_plan *plan, uint8_t a
     return NULL;
 }
 
+unsigned replay_plan_port(const struct replay_plan *plan, const uint8_t setup[USBIP_SETUP_SIZE])
+{
+    struct usbip_setup request;
+    usbip_decode_setup(setup, &request);
+    unsigned port = request.wIndex & 0xff; /* from 1; 0 is the first, too */
+    bool is_for_port =
+        (request.bmRequestType & ~USB_DIR_IN) == (USB_TYPE_VENDOR | USB_RECIP_DEVICE) &&
+        request.bRequest < FTDI_SIO_READ_EEPROM;
+    return is_for_port && port > 0 && port <= plan->ports ? port - 1 : 0;
+}
+
 /* ---- Asks ---- */
 
 static bool clears_halts(const struct usbip_capture_transfer *transfer, struct clearing *clearing)
@@ -78,7 +89,10 @@ static bool ended_well(const struct usbip_capture_transfer *transfer)
 static void add_ask(struct replay_plan *plan, uint32_t index, enum replay_ask_kind kind,
                     bool optional)
 {
-    plan->asks[plan->ask_count++] = (struct replay_ask){index, (uint8_t)kind, optional};
+    const uint8_t *setup = plan->capture->transfers[index].setup;
+    plan->asks[plan->ask_count++] =
+        (struct replay_ask){index, (uint8_t)kind, optional,
+                            (uint8_t)(kind == REPLAY_OUT ? 0 : replay_plan_port(plan, setup))};
 }
 
 static void add_request(struct making *making, uint32_t index)
@@ -374,10 +388,11 @@ int replay_plan_make(struct replay_plan *plan, const struct usbip_capture *captu
 {
     struct making making = {.plan = plan, .capture = capture, .device = device};
     const struct usbip_chip *chip = capture->devices[device].chip;
-    *plan = (struct replay_plan){
-        .capture = capture,
-        .is_ftdi = chip && chip->family == USBIP_CHIP_FTDI,
-    };
+    *plan = (struct replay_plan){.capture = capture, .ports = 1};
+    if (chip && chip->family == USBIP_CHIP_FTDI) {
+        plan->is_ftdi = true;
+        plan->ports = chip->ports < REPLAY_MAX_PORTS ? chip->ports : REPLAY_MAX_PORTS;
+    }
     int status = add_endpoints(plan, description);
     if (status == 0)
         status = allocate(&making);

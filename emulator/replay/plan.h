@@ -8,6 +8,8 @@
 #include "emulator/capture/capture.h"
 #include "emulator/capture/description.h"
 
+enum { REPLAY_MAX_PORTS = 4 }; /* of an FTDI chip */
+
 enum replay_ask_kind {
     REPLAY_OUT,   /* data on an OUT endpoint */
     REPLAY_WRITE, /* a class or vendor request with data to the device, or without any */
@@ -19,6 +21,7 @@ struct replay_ask {
     uint32_t transfer; /* index into the capture's transfers */
     uint8_t kind;      /* enum replay_ask_kind */
     bool optional;     /* the host took it back, it failed, or it carries nothing */
+    uint8_t port;      /* of a request: see replay_plan_port() */
 };
 
 /* One answer on an IN endpoint: a transfer, or of an FTDI chip a packet with its two status bytes.
@@ -50,6 +53,7 @@ struct replay_endpoint {
 struct replay_plan {
     const struct usbip_capture *capture;
     bool is_ftdi;
+    unsigned ports; /* of an FTDI chip, otherwise 1 */
     struct replay_ask *asks;
     uint32_t ask_count;
     struct replay_read *reads;
@@ -62,6 +66,12 @@ struct replay_plan {
 int replay_plan_make(struct replay_plan *plan, const struct usbip_capture *capture, unsigned device,
                      const struct usbip_description *description);
 void replay_plan_free(struct replay_plan *plan);
+
+/*
+ * The port, from 0, that a request is for. Hosts use the ports of a chip at the same time, and how
+ * the requests to one mix with those to another is chance: each port has an order of its own.
+ */
+unsigned replay_plan_port(const struct replay_plan *plan, const uint8_t setup[USBIP_SETUP_SIZE]);
 
 /* The endpoint of that address, or NULL. */
 struct replay_endpoint *replay_plan_endpoint(struct replay_plan *plan, uint8_t address);

@@ -315,7 +315,7 @@ static void pump_data(struct usbip_replay *replay, struct replay_cursor *cursor)
 static uint32_t latency_us(const struct usbip_replay *replay, const struct replay_cursor *cursor)
 {
     unsigned port = ((cursor->endpoint->address & 0x0fu) - 1) / 2;
-    if (port >= sizeof replay->latency_ms / sizeof replay->latency_ms[0])
+    if (port >= REPLAY_MAX_PORTS)
         port = 0;
     return replay->latency_ms[port] * US_PER_MS;
 }
@@ -419,6 +419,7 @@ static bool is_exhausted(const struct usbip_replay *replay)
 static void rewind_replay(struct usbip_replay *replay)
 {
     replay_forget_host(replay);
+    memset(replay->next_request, 0, sizeof replay->next_request);
     replay->touched = false;
     for (unsigned i = 0; i < replay->plan.endpoint_count; i++) {
         struct replay_cursor *cursor = &replay->cursors[i];
@@ -534,7 +535,7 @@ static void on_attach(void *context)
     replay->round = 0;
     replay->steps = 0;
     rewind_replay(replay);
-    for (unsigned i = 0; i < sizeof replay->latency_ms / sizeof replay->latency_ms[0]; i++)
+    for (unsigned i = 0; i < REPLAY_MAX_PORTS; i++)
         replay->latency_ms[i] = FTDI_DEFAULT_LATENCY_MS;
 }
 

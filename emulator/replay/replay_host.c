@@ -266,40 +266,39 @@ static bool is_same_request(const struct usbip_replay *replay,
 }
 
 /* FTDI's latency timer runs here, not in the recording. */
-static void note_latency(struct usbip_replay *replay, const struct usbip_setup *setup)
+static void note_latency(struct usbip_replay *replay, const struct usbip_setup *setup,
+                         unsigned port)
 {
-    unsigned port = setup->wIndex & 0xff;
     if (!replay->plan.is_ftdi || setup->bmRequestType != (USB_TYPE_VENDOR | USB_RECIP_DEVICE) ||
         setup->bRequest != FTDI_SIO_SET_LATENCY_TIMER || (setup->wValue & 0xff) == 0)
         return;
-    if (port > 0)
-        port--;
-    if (port < sizeof replay->latency_ms / sizeof replay->latency_ms[0])
-        replay->latency_ms[port] = setup->wValue & 0xff;
+    replay->latency_ms[port] = setup->wValue & 0xff;
 }
 
-/* The index in the cursor's asks, or count. Those that have come and the optional ones are passed.
- */
-static uint32_t find_request(const struct usbip_replay *replay, const struct replay_cursor *cursor,
+/* The index in the asks of endpoint 0, or count. Those that have come and the optional ones are
+ * passed. */
+static uint32_t find_request(const struct usbip_replay *replay, unsigned port,
                              const struct usbip_urb *urb, const uint8_t setup[USBIP_SETUP_SIZE])
 {
-    const struct replay_endpoint *endpoint = cursor->endpoint;
-    uint32_t end =
-        endpoint->count - cursor->next > MAX_SEARCH ? cursor->next + MAX_SEARCH : endpoint->count;
-    for (uint32_t i = cursor->next; i < end; i++) {
-        uint32_t transfer = replay->plan.asks[endpoint->asks[i]].transfer;
-        if (is_same_request(replay, replay_transfer(replay, transfer), urb, setup))
+    const struct replay_endpoint *endpoint = &replay->plan.endpoints[0];
+    uint32_t next = replay->next_request[port];
+    uint32_t end = endpoint->count - next > MAX_SEARCH ? next + MAX_SEARCH : endpoint->count;
+    for (uint32_t i = next; i < end; i++) {
+        const struct replay_ask *ask = &replay->plan.asks[endpoint->asks[i]];
+        if (ask->port == port &&
+            is_same_request(replay, replay_transfer(replay, ask->transfer), urb, setup))
             return i;
     }
     return endpoint->count;
 }
 
-/* The first request at the cursor that the host has to send. */
-static uint32_t next_request(const struct usbip_replay *replay, const struct replay_cursor *cursor)
+/* The first request to a port that the host has yet to send. */
+static uint32_t next_request(const struct usbip_replay *replay, unsigned port)
 {
-    const struct replay_endpoint *endpoint = cursor->endpoint;
-    uint32_t i = cursor->next;
-    while (i < endpoint->count && replay->done[endpoint->asks[i]])
+    const struct replay_endpoint *endpoint = &replay->plan.endpoints[0];
+    uint32_t i = replay->next_request[port];
+    while (i < endpoint->count &&
+           (replay->done[endpoint->asks[i]] || replay->plan.asks[endpoint->asks[i]].port != port))
         i++;
     return i;
 }
@@ -349,10 +348,10 @@ static bool replaces_request(const struct usbip_replay *replay,
     return memcmp(replay_transfer(replay, transfer)->setup, setup, 2) == 0;
 }
 
-static void pass_request(struct usbip_replay *replay, struct replay_cursor *cursor, uint32_t index)
+static void pass_request(struct usbip_replay *replay, unsigned port, uint32_t index)
 {
-    cursor->next = index + 1;
-    finish_ask(replay, cursor->endpoint->asks[index]);
+    replay->next_request[port] = index + 1;
+    finish_ask(replay, replay->plan.endpoints[0].asks[index]);
 }
 
 static void answer_write(struct usbip_replay *replay, struct usbip_urb *urb,
@@ -361,10 +360,11 @@ static void answer_write(struct usbip_replay *replay, struct usbip_urb *urb,
     struct replay_cursor *cursor = &replay->cursors[0];
     const struct replay_endpoint *endpoint = cursor->endpoint;
     bool any = replay->options.match == USBIP_REPLAY_ANY;
-    uint32_t found = find_request(replay, cursor, urb, setup);
-    uint32_t expected = next_request(replay, cursor);
+    unsigned port = replay_plan_port(&replay->plan, setup);
+    uint32_t found = find_request(replay, port, urb, setup);
+    uint32_t expected = next_request(replay, port);
     replay->touched = true;
-    note_latency(replay, &urb->setup);
+    note_latency(replay, &urb->setup, port);
     if (found == endpoint->count) {
         bool known = knows_request(replay, endpoint, setup);
         if (!known || !any) {
@@ -372,7 +372,7 @@ static void answer_write(struct usbip_replay *replay, struct usbip_urb *urb,
             diverge_request(replay, urb, setup, expected);
         }
         if (replaces_request(replay, endpoint, expected, setup))
-            pass_request(replay, cursor, expected);
+            pass_request(replay, port, expected);
         if (known)
             usbip_urb_complete(urb, 0, urb->length);
         else
@@ -381,13 +381,15 @@ static void answer_write(struct usbip_replay *replay, struct usbip_urb *urb,
     }
     if (expected < found && !any)
         diverge_request(replay, urb, setup, expected);
-    for (uint32_t i = cursor->next; i < found; i++) {
+    for (uint32_t i = replay->next_request[port]; i < found; i++) {
+        if (replay->plan.asks[endpoint->asks[i]].port != port)
+            continue;
         cursor->counters.skipped += !replay->done[endpoint->asks[i]];
         finish_ask(replay, endpoint->asks[i]);
     }
     uint32_t ask = endpoint->asks[found], transfer = replay->plan.asks[ask].transfer;
     check_order(replay, cursor, ask, setup);
-    pass_request(replay, cursor, found);
+    pass_request(replay, port, found);
     replay_matched(replay, cursor, transfer);
     complete_like(urb, replay_transfer(replay, transfer));
 }

@@ -15,7 +15,7 @@ enum {
 struct replay_cursor {
     struct usbip_replay *replay;
     struct replay_endpoint *endpoint;
-    uint32_t next;   /* of its answers, or the first of its asks that has not come */
+    uint32_t next; /* of its answers, or the first of its asks that has not come; not endpoint 0 */
     uint32_t offset; /* bytes of it that are done */
     bool after_full; /* IN: the last transfer was filled, so an empty one means something */
     bool asked;      /* IN: data and, in timed mode, due_us are of the present answer */
@@ -56,9 +56,11 @@ struct usbip_replay {
     struct replay_cursor cursors[USBIP_CAPTURE_ENDPOINTS]; /* of plan.endpoints */
     bool *done;                                            /* by ask */
     uint32_t prefix;                                       /* all asks before this one are done */
-    uint32_t latency_ms[4];                                /* FTDI, by port */
-    uint64_t steps;                                        /* that USBIP_REPLAY_STEP has left */
-    bool touched; /* this session, or round, something came or went */
+    /* By port: where to look for the next request in the asks of endpoint 0; FTDI's latency timer.
+     */
+    uint32_t next_request[REPLAY_MAX_PORTS], latency_ms[REPLAY_MAX_PORTS];
+    uint64_t steps; /* that USBIP_REPLAY_STEP has left */
+    bool touched;   /* this session, or round, something came or went */
     bool pumping;
     uint32_t round; /* of USBIP_REPLAY_LOOP */
     struct usbip_timer end_timer;

@@ -326,6 +326,13 @@ static void check_ftdi(const uint8_t *data, size_t size)
     if (rate > 0)
         CHECK(usbip_ftdi_decode_baud_rate(wValue, wIndex) == rate);
 
+    rate = usbip_ftdi_decode_hi_speed_baud_rate(usbip_load_le16(data), usbip_load_le16(data + 2));
+    CHECK(rate <= 12000000);
+    rate = usbip_load_le32(data);
+    rate = usbip_ftdi_encode_hi_speed_baud_rate(rate, &wValue, &wIndex);
+    if (rate > 0)
+        CHECK(usbip_ftdi_decode_hi_speed_baud_rate(wValue, wIndex) == rate);
+
     if (usbip_ftdi_decode_line_format(usbip_load_le16(data), &coding) == 0 &&
         coding.bDataBits >= 7) {
         CHECK(usbip_ftdi_encode_line_format(&coding, &wValue) == 0);

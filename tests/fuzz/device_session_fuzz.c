@@ -8,6 +8,7 @@
  *   bits 0-1  what has happened before: nothing, or the import of 1-1, 1-2 or 1-3 and
  *             SET_CONFIGURATION(1)
  *   bit 2     there are faults, made of the FAULTS_SIZE bytes behind the head
+ *   bit 3     the FTDI device has two ports
  *   bit 5     serial lines are paced
  *   bit 6     the behaviours do something, as told by the bytes 1 to 8, whenever they are called;
  *             else they echo
@@ -21,6 +22,7 @@
 
 #include "emulator/session.h"
 #include "protocol/bytes.h"
+#include "protocol/ftdi.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -119,13 +121,14 @@ static const uint8_t raw_configuration[] = {
 
 static void do_something(struct usbip_device *device, unsigned what)
 {
-    unsigned value = what >> 4;
+    unsigned value = what >> 4, ports = usbip_device_port_count(device);
+    unsigned port = ports > 1 ? 1 + value % ports : 1;
     switch (what & 0x0f) {
     case 1:
-        usbip_device_write(device, payload, value * value * 5);
+        usbip_device_write(device, port, payload, value * value * 5);
         break;
     case 2:
-        usbip_device_set_modem_state(device, value * 17);
+        usbip_device_set_modem_state(device, port, value * 17);
         break;
     case 3:
         usbip_device_halt(device, 0x81);
@@ -151,7 +154,7 @@ static void do_something(struct usbip_device *device, unsigned what)
         usbip_device_plug(device);
         break;
     case 9:
-        usbip_device_write(device, payload, USBIP_FIFO_SIZE / 16 * value);
+        usbip_device_write(device, port, payload, USBIP_FIFO_SIZE / 16 * value);
         break;
     case 10:
         if (run.has_faults)
@@ -193,22 +196,36 @@ static bool act_and_tell(void *context)
     return run.wild[run.wild_at % WILD_SIZE] < 0xc0;
 }
 
-static bool line_coding(void *context, const struct usbip_line_coding *coding)
+static bool opened(void *context, unsigned port)
 {
+    (void)port;
+    return act_and_tell(context);
+}
+
+static void act_on_port(void *context, unsigned port)
+{
+    (void)port;
+    act(context);
+}
+
+static bool line_coding(void *context, unsigned port, const struct usbip_line_coding *coding)
+{
+    (void)port;
     (void)coding;
     return act_and_tell(context);
 }
 
-static bool lines(void *context, unsigned value)
+static bool lines(void *context, unsigned port, unsigned value)
 {
+    (void)port;
     (void)value;
     return act_and_tell(context);
 }
 
-static bool take_data(void *context, const uint8_t *bytes, size_t size)
+static bool take_data(void *context, unsigned port, const uint8_t *bytes, size_t size)
 {
     struct wild *wild = context;
-    usbip_device_write(wild->device, bytes, size);
+    usbip_device_write(wild->device, port, bytes, size);
     return act_and_tell(context);
 }
 
@@ -243,13 +260,13 @@ static const struct usbip_behaviour_ops wild_ops = {
     .start = start,
     .attach = act,
     .detach = act,
-    .open = act_and_tell,
-    .close = act,
+    .open = opened,
+    .close = act_on_port,
     .line_coding = line_coding,
     .control_lines = lines,
     .send_break = lines,
     .data = take_data,
-    .drained = act,
+    .drained = act_on_port,
     .control = control,
     .out = out,
     .in = in,
@@ -258,7 +275,7 @@ static const struct usbip_behaviour_ops wild_ops = {
 static struct wild wilds[DEVICE_COUNT];
 static struct usbip_echo echoes[DEVICE_COUNT];
 
-static void add_devices(bool is_wild, bool is_paced)
+static void add_devices(bool is_wild, bool is_paced, bool has_ports)
 {
     static const struct usbip_function_type *const types[DEVICE_COUNT] = {
         &usbip_function_cdc_acm, &usbip_function_ftdi, &usbip_function_raw};
@@ -272,6 +289,7 @@ static void add_devices(bool is_wild, bool is_paced)
         .speed = USBIP_SPEED_HIGH,
         .strings = {NULL, "Thing"},
         .function.paced = is_paced,
+        .function.ftdi_chip = has_ports ? usbip_ftdi_find_chip(FTDI_BCD_FT2232H) : NULL,
     };
     for (unsigned i = 0; i < DEVICE_COUNT; i++) {
         char error_text[256];
@@ -600,7 +618,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memcpy(run.wild, data + 1, WILD_SIZE);
     bool is_wild = data[0] & 0x40;
     unsigned device = data[0] & 3;
-    add_devices(is_wild, data[0] & 0x20);
+    add_devices(is_wild, data[0] & 0x20, data[0] & 0x08);
     run.session = usbip_device_session_new(&run.bus, "fuzzer", &events, NULL);
     CHECK(run.session != NULL);
     const uint8_t *rest = data + HEAD_SIZE;

@@ -1,6 +1,7 @@
 # shellcheck shell=dash disable=SC2154
-# Linux's vhci_hcd attaches to a device on the host, and $driver makes it $tty: a session that reads what
-# it has written. From the host come $host, $usbip_port, $driver, $tty and $breaks. When $host is not vhci_hcd, it is
+# Linux's vhci_hcd attaches to a device on the host, and $driver makes it $tty, and $second_tty if it has two
+# ports: a session that reads what it has written. From the host come $host, $usbip_port, $driver, $tty,
+# $second_tty (or nothing) and $breaks. When $host is not vhci_hcd, it is
 # the driver of the host controller that has the device: uhci_hcd with QEMU's, dummy_hcd with the CDC-ACM
 # gadget of Linux. With $usbmon=1, usbmon's recording of the session goes to the host. With $breaks=0, the
 # device does not claim to send breaks, as the gadget does not, and its driver refuses to.
@@ -10,7 +11,7 @@ attach() {
     vhci_hcd) usbip --tcp-port "$usbip_port" attach -r 10.0.2.2 -b 1-1 ;;
     uhci_hcd) modprobe uhci_hcd ;;
     dummy_hcd) start_gadget ;;
-    esac && eventually [ -c "/dev/$tty" ]
+    esac && eventually [ -c "/dev/$tty" ] && { [ -z "$second_tty" ] || eventually [ -c "/dev/$second_tty" ]; }
 }
 
 # The far end of its line sends back what comes.
@@ -27,6 +28,16 @@ detach() {
 
 steps() {
     guest_tool tty "/dev/$tty" "$@"
+}
+
+second_steps() {
+    guest_tool tty "/dev/$second_tty" "$@"
+}
+
+# Both programs open, set up, write and read as it comes.
+echo_both() {
+    second_steps echo 3000 &
+    steps echo 2000 && wait $!
 }
 
 send_break() {
@@ -51,6 +62,10 @@ check settings steps set 9600 7E2 set 250000 8O1 set 115200 8N1
 check lines steps rts off dtr off rts on dtr on
 check break send_break
 check echo steps echo 2000
+if [ -n "$second_tty" ]; then
+    check second second_steps set 19200 7O1 set 3000000 8N1 rts off dtr off rts on dtr on break echo 2000
+    check echo_both echo_both
+fi
 check detach detach
 
 if [ "$usbmon" = 1 ]; then

@@ -14,11 +14,16 @@ far_end() {
 
 case $DEVICE in
 cdc_acm | usbmon_cdc_acm) driver=cdc_acm tty=ttyACM0 ;;
-ftdi | qemu_ftdi | usbmon_ftdi) driver=ftdi_sio tty=ttyUSB0 ;;
+ftdi | qemu_ftdi | usbmon_ftdi | ft2232h) driver=ftdi_sio tty=ttyUSB0 ;;
 *) fail "no such DEVICE: $DEVICE" ;;
 esac
 session=("driver=$driver" "tty=$tty" breaks=1)
 [ "$DEVICE" != usbmon_cdc_acm ] || session[2]=breaks=0
+checks=(attach settings lines break echo detach)
+if [ "$DEVICE" = ft2232h ]; then
+    session+=(second_tty=ttyUSB1)
+    checks+=(second echo_both)
+fi
 
 # record_usbmon HOST [-- QEMU_OPTION...] : the guest records what its host controller's driver does.
 record_usbmon() {
@@ -27,7 +32,7 @@ record_usbmon() {
     guest_boot "host=$host" usbmon=1 "${session[@]}" "$@"
     guest_end
     base64 -d "$notes" | gzip -d >"$RECORD"
-    verdict attach settings lines break echo detach usbmon
+    verdict "${checks[@]}" usbmon
     exit
 }
 
@@ -45,7 +50,7 @@ if [ -n "${RECORD:-}" ]; then
         guest_boot host=uhci_hcd usbmon=0 "${session[@]}" -- \
             "${line[@]}" -device "$usb_serial,pcap=$RECORD"
         guest_end
-        verdict attach settings lines break echo detach
+        verdict "${checks[@]}"
         exit
         ;;
     esac
@@ -61,4 +66,4 @@ guest_end
 check no_divergence stop emulator
 grep divergence "$work/emulator.log" || :
 
-verdict attach settings lines break echo detach no_divergence
+verdict "${checks[@]}" no_divergence

@@ -1,7 +1,7 @@
 /*
  * A session with a device in Lua is recorded, the recording is replayed, and the same session is
  * held with that:
- *     replay_test EMULATOR ECHO_ACM_SCRIPT ECHO_FTDI_SCRIPT
+ *     replay_test EMULATOR ECHO_ACM_SCRIPT ECHO_FTDI_SCRIPT ECHO_FT2232H_SCRIPT
  * The replay must find nothing amiss, and its recording must equal the first but for times.
  */
 #include <jansson.h>
@@ -18,7 +18,7 @@
 #include "tests/support/emulator_process.h"
 #include "tests/support/testing.h"
 
-enum { TIMEOUT_MS = 20000, BLOCK_SIZE = 5000, PATH_SIZE = 512, FTDI_PACKET_SIZE = 64 };
+enum { TIMEOUT_MS = 20000, BLOCK_SIZE = 5000, PATH_SIZE = 512 };
 
 static const char *program;
 static char *const *scripts;
@@ -43,14 +43,14 @@ static void exchange(struct usbip_port *port, const char *data, int size)
     CU_ASSERT_EQUAL(memcmp(back, data, (size_t)size), 0);
 }
 
-static void hold_session(const char *address, uint32_t rate)
+static void hold_session(const char *address, unsigned chip_port, uint32_t rate)
 {
     const struct usbip_line_coding coding = {rate, USBIP_STOP_1, USBIP_PARITY_EVEN, 8};
     char block[BLOCK_SIZE];
     for (int i = 0; i < BLOCK_SIZE; i++)
         block[i] = (char)(i * 7 + i / 256);
     struct usbip_port *port = usbip_port_new(address, "1-1");
-    REQUIRE(port != NULL);
+    REQUIRE(port != NULL && usbip_port_set_chip_port(port, chip_port) == 0);
     int opened = usbip_port_open(port, TIMEOUT_MS);
     if (opened < 0)
         fprintf(stderr, "open: %s\n", usbip_port_error_text(port));
@@ -67,13 +67,14 @@ static void hold_session(const char *address, uint32_t rate)
 }
 
 /* Returns the emulator's exit status. */
-static int serve_session(char *device, char *recording, char *report, uint32_t rate)
+static int serve_session(char *device, char *recording, char *report, unsigned chip_port,
+                         uint32_t rate)
 {
     struct emulator_process emulator;
     char record_option[] = "--record", report_option[] = "--divergence";
     char *arguments[] = {record_option, recording, report_option, report, device};
     REQUIRE(emulator_start(&emulator, program, "127.0.0.1:0", arguments, 5));
-    hold_session(emulator.address, rate);
+    hold_session(emulator.address, chip_port, rate);
     return emulator_stop(&emulator);
 }
 
@@ -94,18 +95,18 @@ static void add(struct traffic *traffic, const void *bytes, size_t size)
 }
 
 static void add_transfer(struct traffic *traffic, const struct usbip_capture_transfer *transfer,
-                         bool is_ftdi)
+                         const struct usbip_chip *chip)
 {
-    bool packets =
-        is_ftdi && transfer->type == USB_ENDPOINT_XFER_BULK && usbip_transfer_is_in(transfer);
+    bool packets = chip->family == USBIP_CHIP_FTDI && transfer->type == USB_ENDPOINT_XFER_BULK &&
+                   usbip_transfer_is_in(transfer);
     if (transfer->flags & USBIP_TRANSFER_HAS_SETUP) {
         add(traffic, transfer->setup, sizeof transfer->setup);
         add(traffic, &transfer->status, sizeof transfer->status);
         add(traffic, &transfer->size, sizeof transfer->size);
     }
-    for (uint32_t at = 0; packets && at < transfer->size; at += FTDI_PACKET_SIZE) {
+    for (uint32_t at = 0; packets && at < transfer->size; at += chip->packet_size) {
         uint32_t rest = transfer->size - at;
-        uint32_t packet = rest < FTDI_PACKET_SIZE ? rest : FTDI_PACKET_SIZE;
+        uint32_t packet = rest < chip->packet_size ? rest : chip->packet_size;
         add(traffic, transfer->data + at + FTDI_STATUS_SIZE, packet - FTDI_STATUS_SIZE);
     }
     if (!packets)
@@ -128,7 +129,7 @@ static void collect(const char *path, struct traffic traffic[USBIP_CAPTURE_ENDPO
         bool in = usbip_transfer_is_in(transfer), control = transfer->type == 0;
         unsigned index = control ? 0 : (transfer->endpoint & 0x0fu) + (in ? 16 : 0);
         if (!(transfer->flags & USBIP_TRANSFER_UNLINKED))
-            add_transfer(&traffic[index], transfer, chip->family == USBIP_CHIP_FTDI);
+            add_transfer(&traffic[index], transfer, chip);
     }
     usbip_capture_free(capture);
 }
@@ -168,27 +169,33 @@ static json_int_t divergences_of(const char *report)
     return count;
 }
 
-static void round_trip(char *script)
+static void round_trip(char *script, unsigned chip_port)
 {
     char *recorded = path_of("recorded.pcapng"), *replayed = path_of("replayed.pcapng");
     char *report = path_of("report.json");
-    CU_ASSERT_EQUAL(serve_session(script, recorded, report, 9600), 0);
-    CU_ASSERT_EQUAL(serve_session(recorded, replayed, report, 9600), 0);
+    CU_ASSERT_EQUAL(serve_session(script, recorded, report, chip_port, 9600), 0);
+    CU_ASSERT_EQUAL(serve_session(recorded, replayed, report, chip_port, 9600), 0);
     CU_ASSERT_EQUAL(divergences_of(report), 0);
     compare(recorded, replayed);
     /* Another line coding than recorded. */
-    CU_ASSERT_EQUAL(serve_session(recorded, replayed, report, 19200), 3);
+    CU_ASSERT_EQUAL(serve_session(recorded, replayed, report, chip_port, 19200), 3);
     CU_ASSERT(divergences_of(report) > 0);
 }
 
 static void test_acm(void)
 {
-    round_trip(scripts[0]);
+    round_trip(scripts[0], 1);
 }
 
 static void test_ftdi(void)
 {
-    round_trip(scripts[1]);
+    round_trip(scripts[1], 1);
+}
+
+static void test_ftdi_with_two_ports(void)
+{
+    round_trip(scripts[2], 1);
+    round_trip(scripts[2], 2);
 }
 
 int main(int argc, char **argv)
@@ -196,10 +203,12 @@ int main(int argc, char **argv)
     CU_TestInfo tests[] = {
         {"CDC-ACM", test_acm},
         {"FTDI", test_ftdi},
+        {"FTDI with two ports", test_ftdi_with_two_ports},
         CU_TEST_INFO_NULL,
     };
-    if (argc != 4) {
-        fprintf(stderr, "usage: %s EMULATOR ECHO_ACM_SCRIPT ECHO_FTDI_SCRIPT\n", argv[0]);
+    if (argc != 5) {
+        fprintf(stderr, "usage: %s EMULATOR ECHO_ACM_SCRIPT ECHO_FTDI_SCRIPT ECHO_FT2232H_SCRIPT\n",
+                argv[0]);
         return EXIT_FAILURE;
     }
     program = argv[1];

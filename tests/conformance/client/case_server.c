@@ -28,34 +28,38 @@ static void far_end_start(void *context, struct usbip_device *device)
     far_end->device = device;
 }
 
-static bool far_end_opened(void *context)
+static bool far_end_opened(void *context, unsigned port)
 {
+    (void)port;
     struct far_end *far_end = context;
     far_end->open = true;
     far_end->opened++;
     return true;
 }
 
-static void far_end_closed(void *context)
+static void far_end_closed(void *context, unsigned port)
 {
+    (void)port;
     struct far_end *far_end = context;
     far_end->open = false;
 }
 
-static bool far_end_line_coding(void *context, const struct usbip_line_coding *coding)
+static bool far_end_line_coding(void *context, unsigned port,
+                                const struct usbip_line_coding *coding)
 {
+    (void)port;
     struct far_end *far_end = context;
     (void)coding;
     far_end->line_codings++;
     return true;
 }
 
-static bool far_end_data(void *context, const uint8_t *data, size_t size)
+static bool far_end_data(void *context, unsigned port, const uint8_t *data, size_t size)
 {
     struct far_end *far_end = context;
     if (usbip_buffer_append(&far_end->received, data, size) < 0)
         abort();
-    return !far_end->echoes || usbip_device_write(far_end->device, data, size) == size;
+    return !far_end->echoes || usbip_device_write(far_end->device, port, data, size) == size;
 }
 
 static const struct usbip_behaviour_ops far_end_ops = {

@@ -401,7 +401,7 @@ void client_settle(struct trial *trial)
 
 void client_device_sends(struct trial *trial, const void *bytes, size_t size)
 {
-    usbip_device_write(trial->server->far_end.device, bytes, size);
+    usbip_device_write(trial->server->far_end.device, 1, bytes, size);
 }
 
 static bool is_received(struct trial *trial, void *context)

@@ -35,7 +35,7 @@ static bool probe_bytes(const uint8_t *body, size_t size)
     memcpy(bytes + USB_DT_CONFIG_SIZE, body, size);
     CU_ASSERT_EQUAL_FATAL(
         usbip_parse_configuration(bytes, USB_DT_CONFIG_SIZE + size, &configuration), 0);
-    return usbip_probe_chip(&device, &configuration, &chip) == 0 &&
+    return usbip_probe_chip(&device, &configuration, 1, &chip) == 0 &&
            chip.driver == &usbip_driver_cdc_acm;
 }
 

@@ -26,7 +26,35 @@ static bool probe(uint16_t idVendor, uint16_t bcdDevice, uint8_t bInterfaceClass
     };
 
     CU_ASSERT_EQUAL_FATAL(usbip_parse_configuration(bytes, sizeof(bytes), &configuration), 0);
-    return usbip_probe_chip(&device, &configuration, &chip) == 0 &&
+    return usbip_probe_chip(&device, &configuration, 1, &chip) == 0 &&
+           chip.driver == &usbip_driver_ftdi;
+}
+
+/* Two interfaces of an FT2232H, of which the second is as it is told. */
+static bool probe_ft2232h(uint8_t port, uint8_t second_class)
+{
+    const uint8_t bytes[] = {
+        9,    2,    55,   0,    2, 1,
+        0,    0x80, 50, /* configuration */
+        9,    4,    0,    0,    2, 0xff,
+        0xff, 0xff, 2, /* port A */
+        7,    5,    0x81, 2,    0, 2,
+        0,    7,    5,    0x02, 2, 0,
+        2,    0, /* its endpoints */
+        9,    4,    1,    0,    2, second_class,
+        0xff, 0xff, 2, /* port B */
+        7,    5,    0x83, 2,    0, 2,
+        0,    7,    5,    0x04, 2, 0,
+        2,    0,
+    };
+    const struct usbip_device_descriptor device = {
+        .idVendor = 0x0403,
+        .idProduct = 0x6010,
+        .bcdDevice = 0x0700,
+    };
+
+    CU_ASSERT_EQUAL_FATAL(usbip_parse_configuration(bytes, sizeof(bytes), &configuration), 0);
+    return usbip_probe_chip(&device, &configuration, port, &chip) == 0 &&
            chip.driver == &usbip_driver_ftdi;
 }
 
@@ -54,7 +82,7 @@ static void test_packet_size_zero_means_64(void)
 static void test_refused(void)
 {
     CU_ASSERT_FALSE(probe(0x0404, 0x0600, 0xff, 64));
-    CU_ASSERT_FALSE(probe(0x0403, 0x0700, 0xff, 64)); /* FT2232H: another clock */
+    CU_ASSERT_FALSE(probe(0x0403, 0x0500, 0xff, 64)); /* FT2232D: the divisor is elsewhere */
     CU_ASSERT_FALSE(probe(0x0403, 0x0600, 0x03, 64));
 }
 
@@ -135,6 +163,51 @@ static void test_break(void)
     assert_requests(&list, "\x40\x04\x08\x41\x00\x00\x00\x00\x40\x04\x08\x01\x00\x00\x00\x00", 2);
 }
 
+static void test_ports(void)
+{
+    CU_ASSERT_FATAL(probe_ft2232h(1, 0xff));
+    CU_ASSERT_STRING_EQUAL(chip.name, "FT2232H");
+    CU_ASSERT_EQUAL(chip.ports, 2);
+    CU_ASSERT_EQUAL(chip.bulk_in, 0x81);
+    CU_ASSERT_EQUAL(chip.bulk_out, 0x02);
+    CU_ASSERT_EQUAL(chip.bulk_in_packet_size, 512);
+    CU_ASSERT_FATAL(probe_ft2232h(2, 0xff));
+    CU_ASSERT_EQUAL(chip.bulk_in, 0x83);
+    CU_ASSERT_EQUAL(chip.bulk_out, 0x04);
+    CU_ASSERT_TRUE(probe_ft2232h(1, 0x03));
+    CU_ASSERT_FALSE(probe_ft2232h(2, 0x03));
+    /* The caller sees that there is no such port. */
+    CU_ASSERT_TRUE(probe_ft2232h(3, 0xff));
+    CU_ASSERT_EQUAL(chip.ports, 2);
+}
+
+/* Of port B: its number is in the low byte of wIndex, the divisor's bits are in the high one. */
+static void test_requests_of_a_port(void)
+{
+    const struct usbip_serial_settings settings = {
+        .line_coding = {115200, USBIP_STOP_1, USBIP_PARITY_NONE, 8},
+        .latency_timer_ms = 2,
+    };
+    struct usbip_request_list list = {.count = 0};
+
+    CU_ASSERT_FATAL(probe_ft2232h(2, 0xff));
+    CU_ASSERT_EQUAL(usbip_driver_ftdi.open(&chip, &settings, &list), 0);
+    CU_ASSERT_EQUAL(usbip_driver_ftdi.control_lines(&chip, USBIP_LINE_RTS, &list), 0);
+    CU_ASSERT_EQUAL(usbip_driver_ftdi.set_break(&chip, &settings.line_coding, true, &list), 0);
+    assert_requests(&list,
+                    "\x40\x00\x00\x00\x02\x00\x00\x00"
+                    "\x40\x09\x02\x00\x02\x00\x00\x00"
+                    "\x40\x04\x08\x00\x02\x00\x00\x00"
+                    "\x40\x03\x68\xc0\x02\x02\x00\x00"
+                    "\x40\x02\x00\x00\x02\x00\x00\x00"
+                    "\x40\x01\x02\x03\x02\x00\x00\x00"
+                    "\x40\x04\x08\x40\x02\x00\x00\x00",
+                    7);
+    list.count = 0;
+    CU_ASSERT_EQUAL(usbip_driver_ftdi.close(&chip, &list), 0);
+    assert_requests(&list, "\x40\x02\x00\x00\x02\x00\x00\x00\x40\x01\x00\x03\x02\x00\x00\x00", 2);
+}
+
 static void test_received(void)
 {
     struct usbip_chip small = {.bulk_in_packet_size = 4};
@@ -160,6 +233,8 @@ int main(void)
         {"close", test_close},
         {"break", test_break},
         {"received", test_received},
+        {"ports", test_ports},
+        {"requests of a port", test_requests_of_a_port},
         CU_TEST_INFO_NULL,
     };
     return run_tests("ftdi", tests);

@@ -31,7 +31,7 @@ static void end(void)
 
 static size_t write_text(const char *text)
 {
-    return usbip_device_write(acm->device, (const uint8_t *)text, strlen(text));
+    return usbip_device_write(acm->device, 1, (const uint8_t *)text, strlen(text));
 }
 
 /* What Linux's cdc-acm does from probe to close, with data in between. */
@@ -162,7 +162,7 @@ static void test_control_interface_2(void)
     submit_in(&client, 1, 0x85, 16, NULL);
     submit_in(&client, 2, 0x84, 64, NULL);
     submit_out(&client, 3, 0x03, "68", NULL);
-    usbip_device_set_modem_state(acm->device, USBIP_MODEM_DCD);
+    usbip_device_set_modem_state(acm->device, 1, USBIP_MODEM_DCD);
     write_text("i");
     CU_ASSERT_TRUE(got_out(&client, 3, 0, 1));
     CU_ASSERT_TRUE(got_in(&client, 1, 0, "a1 20 0000 0200 0200 0100"));
@@ -345,11 +345,12 @@ static void test_write_limit(void)
     uint8_t *bytes = calloc(1, USBIP_FIFO_SIZE + 1);
     CU_ASSERT_PTR_NOT_NULL_FATAL(bytes);
     begin();
-    CU_ASSERT_EQUAL(usbip_device_write_room(acm->device), USBIP_FIFO_SIZE);
-    CU_ASSERT_EQUAL(usbip_device_write(acm->device, bytes, 100), 100);
-    CU_ASSERT_EQUAL(usbip_device_write_room(acm->device), USBIP_FIFO_SIZE - 100);
-    CU_ASSERT_EQUAL(usbip_device_write(acm->device, bytes, USBIP_FIFO_SIZE), USBIP_FIFO_SIZE - 100);
-    CU_ASSERT_EQUAL(usbip_device_write(acm->device, bytes, 1), 0);
+    CU_ASSERT_EQUAL(usbip_device_write_room(acm->device, 1), USBIP_FIFO_SIZE);
+    CU_ASSERT_EQUAL(usbip_device_write(acm->device, 1, bytes, 100), 100);
+    CU_ASSERT_EQUAL(usbip_device_write_room(acm->device, 1), USBIP_FIFO_SIZE - 100);
+    CU_ASSERT_EQUAL(usbip_device_write(acm->device, 1, bytes, USBIP_FIFO_SIZE),
+                    USBIP_FIFO_SIZE - 100);
+    CU_ASSERT_EQUAL(usbip_device_write(acm->device, 1, bytes, 1), 0);
     submit_in(&client, 1, IN, USBIP_FIFO_SIZE, NULL);
     CU_ASSERT_TRUE(got_in_bytes(&client, 1, 0, bytes, USBIP_FIFO_SIZE));
     CU_ASSERT_TRUE(called(acm, "drained"));
@@ -408,7 +409,7 @@ static void test_halt_of_kept_data_from_within(void)
     uint8_t *bytes = calloc(1, USBIP_FIFO_SIZE);
     CU_ASSERT_PTR_NOT_NULL_FATAL(bytes);
     begin();
-    usbip_device_write(acm->device, bytes, USBIP_FIFO_SIZE);
+    usbip_device_write(acm->device, 1, bytes, USBIP_FIFO_SIZE);
     submit_out(&client, 1, OUT, "616263", NULL);
     submit_out(&client, 2, OUT, "646566", NULL);
     CU_ASSERT_TRUE(got_nothing(&client));
@@ -426,9 +427,9 @@ static void test_halt_of_kept_data_from_within(void)
 static void talk_back(struct recorder *recorder, const char *word)
 {
     if (strcmp(word, "open") == 0 || strcmp(word, "drained") == 0)
-        usbip_device_write(recorder->device, (const uint8_t *)"hello", 5);
+        usbip_device_write(recorder->device, 1, (const uint8_t *)"hello", 5);
     if (strncmp(word, "lines", 5) == 0)
-        usbip_device_set_modem_state(recorder->device, USBIP_MODEM_DCD | USBIP_MODEM_DSR);
+        usbip_device_set_modem_state(recorder->device, 1, USBIP_MODEM_DCD | USBIP_MODEM_DSR);
 }
 
 static void test_calls_from_within(void)
@@ -453,31 +454,32 @@ static void test_notifications(void)
     begin();
     submit_in(&client, 1, INTERRUPT, 16, NULL);
     CU_ASSERT_TRUE(got_nothing(&client)); /* nothing has changed */
-    usbip_device_set_modem_state(acm->device, USBIP_MODEM_DCD);
+    usbip_device_set_modem_state(acm->device, 1, USBIP_MODEM_DCD);
     CU_ASSERT_TRUE(got_in(&client, 1, 0, "a1 20 0000 0000 0200 0100"));
     submit_in(&client, 2, INTERRUPT, 16, NULL);
-    usbip_device_set_modem_state(acm->device, USBIP_MODEM_DCD);
-    usbip_device_set_modem_state(acm->device, USBIP_MODEM_DCD | USBIP_MODEM_CTS); /* no CTS here */
+    usbip_device_set_modem_state(acm->device, 1, USBIP_MODEM_DCD);
+    usbip_device_set_modem_state(acm->device, 1,
+                                 USBIP_MODEM_DCD | USBIP_MODEM_CTS); /* no CTS here */
     CU_ASSERT_TRUE(got_nothing(&client));
-    usbip_device_set_modem_state(acm->device, USBIP_MODEM_DCD | USBIP_MODEM_BREAK);
+    usbip_device_set_modem_state(acm->device, 1, USBIP_MODEM_DCD | USBIP_MODEM_BREAK);
     CU_ASSERT_TRUE(got_in(&client, 2, 0, "a1 20 0000 0000 0200 0500"));
     submit_in(&client, 3, INTERRUPT, 16, NULL);
     CU_ASSERT_TRUE(got_nothing(&client)); /* an event is told once */
-    usbip_device_set_modem_state(acm->device, 0);
+    usbip_device_set_modem_state(acm->device, 1, 0);
     CU_ASSERT_TRUE(got_in(&client, 3, 0, "a1 20 0000 0000 0200 0000"));
-    CU_ASSERT_EQUAL(usbip_device_modem_state(acm->device), 0);
+    CU_ASSERT_EQUAL(usbip_device_modem_state(acm->device, 1), 0);
     /* While nobody asks, the last state counts and events add up. */
-    usbip_device_set_modem_state(acm->device, USBIP_MODEM_DSR | USBIP_MODEM_OVERRUN);
-    usbip_device_set_modem_state(acm->device, USBIP_MODEM_DCD | USBIP_MODEM_PARITY);
+    usbip_device_set_modem_state(acm->device, 1, USBIP_MODEM_DSR | USBIP_MODEM_OVERRUN);
+    usbip_device_set_modem_state(acm->device, 1, USBIP_MODEM_DCD | USBIP_MODEM_PARITY);
     submit_in(&client, 4, INTERRUPT, 16, NULL);
     submit_in(&client, 5, INTERRUPT, 16, NULL);
     CU_ASSERT_TRUE(got_in(&client, 4, 0, "a1 20 0000 0000 0200 6100"));
     CU_ASSERT_TRUE(got_nothing(&client));
     /* The ring is irregular: told each time. */
-    usbip_device_set_modem_state(acm->device, USBIP_MODEM_DCD | USBIP_MODEM_RI);
+    usbip_device_set_modem_state(acm->device, 1, USBIP_MODEM_DCD | USBIP_MODEM_RI);
     CU_ASSERT_TRUE(got_in(&client, 5, 0, "a1 20 0000 0000 0200 0900"));
     submit_in(&client, 6, INTERRUPT, 16, NULL);
-    usbip_device_set_modem_state(acm->device, USBIP_MODEM_DCD | USBIP_MODEM_RI);
+    usbip_device_set_modem_state(acm->device, 1, USBIP_MODEM_DCD | USBIP_MODEM_RI);
     CU_ASSERT_TRUE(got_in(&client, 6, 0, "a1 20 0000 0000 0200 0900"));
     end();
 }
@@ -486,9 +488,9 @@ static void test_notification_in_two_pieces(void)
 {
     begin();
     submit_in(&client, 1, INTERRUPT, 8, NULL);
-    usbip_device_set_modem_state(acm->device, USBIP_MODEM_DSR);
+    usbip_device_set_modem_state(acm->device, 1, USBIP_MODEM_DSR);
     CU_ASSERT_TRUE(got_in(&client, 1, 0, "a1 20 0000 0000 0200"));
-    usbip_device_set_modem_state(acm->device, USBIP_MODEM_DCD); /* not into the middle of it */
+    usbip_device_set_modem_state(acm->device, 1, USBIP_MODEM_DCD); /* not into the middle of it */
     submit_in(&client, 2, INTERRUPT, 8, NULL);
     CU_ASSERT_TRUE(got_in(&client, 2, 0, "0200"));
     submit_in(&client, 3, INTERRUPT, 8, NULL);
@@ -503,7 +505,7 @@ static void test_lines_are_told_to_the_next_host(void)
 {
     begin();
     submit_in(&client, 1, INTERRUPT, 8, NULL);
-    usbip_device_set_modem_state(acm->device, USBIP_MODEM_DCD);
+    usbip_device_set_modem_state(acm->device, 1, USBIP_MODEM_DCD);
     client_close(&client);
     client_open(&fixture, &client);
     client_import(&client);

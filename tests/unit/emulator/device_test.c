@@ -215,7 +215,7 @@ static void test_cdc_acm_without_notifications(void)
     client_open(&fixture, &client);
     client_import(&client);
     client_configure(&client);
-    usbip_device_set_modem_state(recorder->device, USBIP_MODEM_DCD);
+    usbip_device_set_modem_state(recorder->device, 1, USBIP_MODEM_DCD);
     CU_ASSERT_TRUE(got_nothing(&client));
     CU_ASSERT_TRUE(control_in(&client, "80 00 0000 0000 0200", 0, "0000"));
     client_close(&client);
@@ -257,7 +257,7 @@ static void test_counters(void)
     CU_ASSERT_EQUAL(counters->urbs, 1);
     submit_out(&client, 1, 0x01, "0102030405", NULL);
     submit_in(&client, 2, 0x81, 64, NULL);
-    usbip_device_write(acm->device, (const uint8_t *)"abc", 3);
+    usbip_device_write(acm->device, 1, (const uint8_t *)"abc", 3);
     submit_in(&client, 3, 0x81, 64, NULL);
     submit_unlink(&client, 4, 3);
     submit_unlink(&client, 5, 3); /* too late to count */

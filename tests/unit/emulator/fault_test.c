@@ -498,12 +498,12 @@ static void test_delay_back_pressure(void)
     uint32_t sent = 0, answered = 0;
     while (usbip_device_session_wants_input(client.session) && sent < 1000) {
         submit_in(&client, ++sent, 0x81, sizeof data, NULL);
-        usbip_device_write(device()->device, data, sizeof data);
+        usbip_device_write(device()->device, 1, data, sizeof data);
     }
     CU_ASSERT_EQUAL(sent, USBIP_SESSION_OUTPUT_LIMIT / sizeof data);
     for (unsigned i = 0; i < 8; i++) {
         submit_in(&client, ++sent, 0x81, sizeof data, NULL);
-        usbip_device_write(device()->device, data, sizeof data);
+        usbip_device_write(device()->device, 1, data, sizeof data);
     }
     CU_ASSERT_TRUE(got_nothing(&client));
     usbip_fault_remove(&fixture.bus.faults, 1);
@@ -907,7 +907,7 @@ static void test_disconnect_bytes(void)
         advance_ms(0);
         CU_ASSERT_TRUE(got_out(&client, 1, 0, 4));
         submit_in(&client, 2, 0x81, 64, NULL);
-        usbip_device_write(device()->device, (const uint8_t *)"xy", 2);
+        usbip_device_write(device()->device, 1, (const uint8_t *)"xy", 2);
         CU_ASSERT_TRUE(got_in(&client, 2, 0, "7879"));
         CU_ASSERT_FALSE(client_is_over(&client));
         advance_ms(0);

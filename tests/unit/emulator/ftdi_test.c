@@ -38,7 +38,7 @@ static void pass_us(uint64_t us)
 
 static void write_text(const char *text)
 {
-    usbip_device_write(ftdi->device, (const uint8_t *)text, strlen(text));
+    usbip_device_write(ftdi->device, 1, (const uint8_t *)text, strlen(text));
 }
 
 /* Writes `count` bytes that count up from `first`. */
@@ -47,7 +47,7 @@ static void write_counting(uint8_t first, size_t count)
     uint8_t bytes[4096];
     for (size_t i = 0; i < count; i++)
         bytes[i] = (uint8_t)(first + i);
-    CU_ASSERT_EQUAL(usbip_device_write(ftdi->device, bytes, count), count);
+    CU_ASSERT_EQUAL(usbip_device_write(ftdi->device, 1, bytes, count), count);
 }
 
 /* A transfer with `count` bytes that count up from `first`, cut into packets; the last is short
@@ -251,7 +251,7 @@ static void test_purge_lets_output_go_on(void)
     uint8_t *bytes = calloc(1, USBIP_FIFO_SIZE);
     CU_ASSERT_PTR_NOT_NULL_FATAL(bytes);
     begin();
-    usbip_device_write(ftdi->device, bytes, USBIP_FIFO_SIZE);
+    usbip_device_write(ftdi->device, 1, bytes, USBIP_FIFO_SIZE);
     submit_out(&client, 1, OUT, "6869", NULL);
     CU_ASSERT_TRUE(got_nothing(&client));
     submit_out(&client, 2, 0, "", "40 00 0200 0000 0000");
@@ -472,23 +472,23 @@ static void test_modem(void)
 {
     begin();
     submit_in(&client, 1, IN, 64, NULL);
-    usbip_device_set_modem_state(ftdi->device, USBIP_MODEM_CTS);
+    usbip_device_set_modem_state(ftdi->device, 1, USBIP_MODEM_CTS);
     CU_ASSERT_TRUE(got_in(&client, 1, 0, "11 60")); /* at once */
-    CU_ASSERT_EQUAL(usbip_device_modem_state(ftdi->device), USBIP_MODEM_CTS);
+    CU_ASSERT_EQUAL(usbip_device_modem_state(ftdi->device, 1), USBIP_MODEM_CTS);
     submit_in(&client, 2, IN, 64, NULL);
-    usbip_device_set_modem_state(ftdi->device, USBIP_MODEM_CTS);
+    usbip_device_set_modem_state(ftdi->device, 1, USBIP_MODEM_CTS);
     CU_ASSERT_TRUE(got_nothing(&client)); /* no change */
     write_text("x");
-    usbip_device_set_modem_state(ftdi->device, USBIP_MODEM_CTS | USBIP_MODEM_PARITY);
+    usbip_device_set_modem_state(ftdi->device, 1, USBIP_MODEM_CTS | USBIP_MODEM_PARITY);
     CU_ASSERT_TRUE(got_in(&client, 2, 0, "11 64 78")); /* the byte with its error */
     submit_in(&client, 3, IN, 64, NULL);
-    usbip_device_set_modem_state(ftdi->device, USBIP_MODEM_CTS | USBIP_MODEM_BREAK);
+    usbip_device_set_modem_state(ftdi->device, 1, USBIP_MODEM_CTS | USBIP_MODEM_BREAK);
     CU_ASSERT_TRUE(got_in(&client, 3, 0, "11 70 00")); /* a break is received as NUL */
     submit_in(&client, 4, IN, 64, NULL);
     CU_ASSERT_TRUE(got_nothing(&client)); /* events are told once */
     pass_us(16 * MS);
     CU_ASSERT_TRUE(got_in(&client, 4, 0, "11 60"));
-    usbip_device_set_modem_state(ftdi->device, USBIP_MODEM_RI); /* nobody asks: not lost */
+    usbip_device_set_modem_state(ftdi->device, 1, USBIP_MODEM_RI); /* nobody asks: not lost */
     CU_ASSERT_TRUE(control_in(&client, "c0 05 0000 0000 0200", 0, "41 60"));
     submit_in(&client, 5, IN, 64, NULL);
     CU_ASSERT_TRUE(got_in(&client, 5, 0, "41 60"));
@@ -500,7 +500,7 @@ static void test_events_come_last(void)
 {
     begin();
     write_counting(1, 64);
-    usbip_device_set_modem_state(ftdi->device, USBIP_MODEM_CTS | USBIP_MODEM_FRAMING);
+    usbip_device_set_modem_state(ftdi->device, 1, USBIP_MODEM_CTS | USBIP_MODEM_FRAMING);
     submit_in(&client, 1, IN, 64, NULL);
     submit_in(&client, 2, IN, 64, NULL);
     uint8_t expected[64] = {0x11, 0x60};
@@ -643,7 +643,7 @@ static void test_full_output(void)
     begin();
     submit_in(&client, 1, IN, 2 << 20, NULL);
     submit_in(&client, 2, IN, 64, NULL);
-    usbip_device_write(ftdi->device, bytes, USBIP_FIFO_SIZE);
+    usbip_device_write(ftdi->device, 1, bytes, USBIP_FIFO_SIZE);
     pass_us(16 * MS);
     CU_ASSERT_FALSE(usbip_device_session_wants_input(client.session));
     pass_us(1000 * MS);

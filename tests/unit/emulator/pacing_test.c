@@ -75,7 +75,7 @@ static uint64_t passed_us(uint64_t n)
 
 static void write_counting(size_t first, size_t count)
 {
-    CU_ASSERT_EQUAL(usbip_device_write(device->device, counting + first, count), count);
+    CU_ASSERT_EQUAL(usbip_device_write(device->device, 1, counting + first, count), count);
 }
 
 /* The next timer's time: how often the device is woken until then. */
@@ -468,7 +468,7 @@ static void test_ftdi_event_character(void)
     CU_ASSERT_TRUE(control_out(&client, "40 06 0a01 0000 0000", "", 0));
     for (uint32_t i = 0; i < 4; i++)
         submit_in(&client, 1 + i, IN, 512, NULL);
-    usbip_device_write(device->device, (const uint8_t *)"ab\ncd\ne", 7);
+    usbip_device_write(device->device, 1, (const uint8_t *)"ab\ncd\ne", 7);
     to_us(passed_us(3) - 1);
     CU_ASSERT_TRUE(got_nothing(&client));
     to_us(passed_us(3));
@@ -483,9 +483,9 @@ static void test_ftdi_event_character(void)
     CU_ASSERT_TRUE(got_unlinked(&client, 5, -104));
     /* It arrives while nobody asks, and the far end writes on. */
     uint64_t now_us = fixture.scheduler.now_us;
-    usbip_device_write(device->device, (const uint8_t *)"f\n", 2);
+    usbip_device_write(device->device, 1, (const uint8_t *)"f\n", 2);
     to_us(now_us + passed_us(2));
-    usbip_device_write(device->device, (const uint8_t *)"g", 1);
+    usbip_device_write(device->device, 1, (const uint8_t *)"g", 1);
     submit_in(&client, 6, IN, 512, NULL);
     CU_ASSERT_TRUE(got_in(&client, 6, 0, EMPTY "660a"));
     end();
@@ -546,8 +546,8 @@ static void test_ftdi_break_of_the_far_end(void)
     submit_in(&client, 1, IN, 512, NULL);
     submit_in(&client, 2, IN, 512, NULL);
     write_counting(1, 2);
-    usbip_device_set_modem_state(device->device,
-                                 usbip_device_modem_state(device->device) | USBIP_MODEM_BREAK);
+    usbip_device_set_modem_state(device->device, 1,
+                                 usbip_device_modem_state(device->device, 1) | USBIP_MODEM_BREAK);
     CU_ASSERT_TRUE(got_in(&client, 1, 0, EMPTY)); /* the lines may have changed */
     to_us(passed_us(3) - 1);
     CU_ASSERT_TRUE(got_nothing(&client));

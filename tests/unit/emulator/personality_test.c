@@ -331,7 +331,7 @@ static void assert_line_coding(enum usbip_after_client after_client, const char 
     client_configure(&client);
     CU_ASSERT_TRUE(control_out(&client, "21 20 0000 0000 0700", "00c20100000008", 0));
     CU_ASSERT_TRUE(control_out(&client, "21 22 0300 0000 0000", "", 0));
-    CU_ASSERT_EQUAL(usbip_device_write(device->device, (const uint8_t *)"stale", 5), 5);
+    CU_ASSERT_EQUAL(usbip_device_write(device->device, 1, (const uint8_t *)"stale", 5), 5);
     CU_ASSERT_TRUE(called(device, "attach coding=115200/8N1 lines=3 open"));
     client_close(&client);
     CU_ASSERT_TRUE(called(device, calls));

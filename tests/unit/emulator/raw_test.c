@@ -103,10 +103,10 @@ static void test_send_refused(void)
     while (count < USBIP_FIFO_SIZE && send_text(IN, "")) /* empty ones cost memory, too */
         count++;
     CU_ASSERT_TRUE(count > 1000 && count < USBIP_FIFO_SIZE);
-    CU_ASSERT_EQUAL(usbip_device_write(raw->device, bytes, 1), 0); /* no serial chip */
-    CU_ASSERT_EQUAL(usbip_device_write_room(raw->device), 0);
-    usbip_device_set_modem_state(raw->device, USBIP_MODEM_DCD);
-    CU_ASSERT_EQUAL(usbip_device_modem_state(raw->device), 0);
+    CU_ASSERT_EQUAL(usbip_device_write(raw->device, 1, bytes, 1), 0); /* no serial chip */
+    CU_ASSERT_EQUAL(usbip_device_write_room(raw->device, 1), 0);
+    usbip_device_set_modem_state(raw->device, 1, USBIP_MODEM_DCD);
+    CU_ASSERT_EQUAL(usbip_device_modem_state(raw->device, 1), 0);
     end();
     free(bytes);
 }

@@ -466,7 +466,7 @@ static void test_behaviour(void)
     send_text("abc");
     CU_ASSERT_TRUE(received("abc"));
     advance(5);
-    CU_ASSERT_EQUAL(usbip_device_modem_state(device), USBIP_MODEM_DCD);
+    CU_ASSERT_EQUAL(usbip_device_modem_state(device, 1), USBIP_MODEM_DCD);
 
     CU_ASSERT_TRUE_FATAL(load(RAW_WITH("behaviour = 'echo',")));
     attach();
@@ -483,7 +483,7 @@ static void test_behaviour(void)
 
     CU_ASSERT_TRUE_FATAL(load("device { type = 'cdc_acm', behaviour = 'source' }"));
     attach();
-    CU_ASSERT_EQUAL(usbip_device_write_room(device), USBIP_FIFO_SIZE); /* it is not open yet */
+    CU_ASSERT_EQUAL(usbip_device_write_room(device, 1), USBIP_FIFO_SIZE); /* it is not open yet */
     set_lines(USBIP_LINE_DTR);
     for (size_t at = 0; at < 200000; at += 1024)
         CU_ASSERT_EQUAL(pattern_received(1024, at), 1024);
@@ -1271,14 +1271,14 @@ static void test_modem(void)
     CU_ASSERT_TRUE(received(""));
     advance(200);
     CU_ASSERT_TRUE(received("\r\nCONNECT 115200\r\n"));
-    CU_ASSERT_EQUAL(usbip_device_modem_state(device), USBIP_MODEM_DCD);
+    CU_ASSERT_EQUAL(usbip_device_modem_state(device, 1), USBIP_MODEM_DCD);
     send_text("AT\r");
     CU_ASSERT_TRUE(received("AT\r"));
     send_text("+++");
     CU_ASSERT_TRUE(received("\r\nOK\r\n"));
     send_text("ATH\r");
     CU_ASSERT_TRUE(received("\r\nOK\r\n"));
-    CU_ASSERT_EQUAL(usbip_device_modem_state(device), 0);
+    CU_ASSERT_EQUAL(usbip_device_modem_state(device, 1), 0);
     send_text("ATE1\r");
     CU_ASSERT_TRUE(received("\r\nOK\r\n"));
     CU_ASSERT_EQUAL(errors(), 0);
@@ -1311,7 +1311,7 @@ static void test_documentation(void)
             fprintf(stderr, "%s\n%s\n", begin, log_text);
         at = end + 1;
     }
-    CU_ASSERT_EQUAL(count, 10);
+    CU_ASSERT_EQUAL(count, 12);
     free(text);
 }
 

@@ -70,6 +70,21 @@ static const char *show(const uint8_t *data, size_t size, char text[2 * SHOWN_DA
     return text;
 }
 
+/* The first port, which most chips have only, goes without saying. */
+__attribute__((format(printf, 3, 4))) static void note_port(struct recorder *recorder,
+                                                            unsigned port, const char *format, ...)
+{
+    char word[256];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(word, sizeof word, format, arguments);
+    va_end(arguments);
+    if (port == 1)
+        note(recorder, "%s", word);
+    else
+        note(recorder, "%u.%s", port, word);
+}
+
 static void start(void *context, struct usbip_device *device)
 {
     struct recorder *recorder = context;
@@ -91,35 +106,35 @@ static bool is_well(void *context)
     return !((struct recorder *)context)->fails;
 }
 
-static bool opened(void *context)
+static bool opened(void *context, unsigned port)
 {
-    note(context, "open");
+    note_port(context, port, "open");
     return is_well(context);
 }
 
-static void closed(void *context)
+static void closed(void *context, unsigned port)
 {
-    note(context, "close");
+    note_port(context, port, "close");
 }
 
-static bool line_coding(void *context, const struct usbip_line_coding *coding)
+static bool line_coding(void *context, unsigned port, const struct usbip_line_coding *coding)
 {
     char text[USBIP_LINE_CODING_TEXT_SIZE];
     usbip_format_line_coding(coding, text);
     *strchr(text, ' ') = '/';
-    note(context, "coding=%s", text);
+    note_port(context, port, "coding=%s", text);
     return is_well(context);
 }
 
-static bool control_lines(void *context, unsigned lines)
+static bool control_lines(void *context, unsigned port, unsigned lines)
 {
-    note(context, "lines=%u", lines);
+    note_port(context, port, "lines=%u", lines);
     return is_well(context);
 }
 
-static bool send_break(void *context, unsigned duration_ms)
+static bool send_break(void *context, unsigned port, unsigned duration_ms)
 {
-    note(context, "break=%u", duration_ms);
+    note_port(context, port, "break=%u", duration_ms);
     return is_well(context);
 }
 
@@ -131,21 +146,21 @@ uint64_t data_sum(uint64_t offset, const uint8_t *data, size_t size)
     return sum;
 }
 
-static bool data(void *context, const uint8_t *data, size_t size)
+static bool data(void *context, unsigned port, const uint8_t *data, size_t size)
 {
     struct recorder *recorder = context;
     char text[2 * SHOWN_DATA_SIZE + 24];
     recorder->received_sum += data_sum(recorder->received, data, size);
     recorder->received += size;
-    if (recorder->echoes && usbip_device_write(recorder->device, data, size) != size)
+    if (recorder->echoes && usbip_device_write(recorder->device, port, data, size) != size)
         fail("an echo was refused");
-    note(recorder, "data%s", show(data, size, text));
+    note_port(recorder, port, "data%s", show(data, size, text));
     return is_well(context);
 }
 
-static void drained(void *context)
+static void drained(void *context, unsigned port)
 {
-    note(context, "drained");
+    note_port(context, port, "drained");
 }
 
 static bool control(void *context, struct usbip_urb *urb)

@@ -22,7 +22,8 @@ enum { CALLS_SIZE = 8192, SHOWN_DATA_SIZE = 64, DEVICES_MAX = 4 };
 
 /*
  * The behaviour of a device. Every call is written down as a word of `calls`: "attach", "open",
- * "data=616263", or "data:1000" when there is more than SHOWN_DATA_SIZE. After that `then`, if
+ * "data=616263", or "data:1000" when there is more than SHOWN_DATA_SIZE; of the second port of a
+ * chip it is "2.open" and so on. After that `then`, if
  * any, may do what a test wants to be done from within; `word` is what was just written down.
  */
 struct recorder {

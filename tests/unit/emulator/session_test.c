@@ -490,8 +490,8 @@ static void test_seqnum_twice_in_flight(void)
     submit_in(&client, 7, IN, 64, NULL);
     submit_unlink(&client, 8, 7);
     CU_ASSERT_TRUE(got_unlinked(&client, 8, -104));
-    usbip_device_write(acm->device, (const uint8_t *)"a", 1);
-    usbip_device_write(acm->device, (const uint8_t *)"b", 1);
+    usbip_device_write(acm->device, 1, (const uint8_t *)"a", 1);
+    usbip_device_write(acm->device, 1, (const uint8_t *)"b", 1);
     CU_ASSERT_TRUE(got_in(&client, 7, 0, "61"));
     CU_ASSERT_TRUE(got_in(&client, 7, 0, "62"));
     CU_ASSERT_TRUE(got_nothing(&client));
@@ -511,17 +511,17 @@ static void test_flags(void)
         .cmd_submit = {.transfer_flags = 0xfffbfffe, .transfer_buffer_length = 64},
     };
     submit(&client, &header, NULL, 0);
-    usbip_device_write(acm->device, (const uint8_t *)"12345", 5);
+    usbip_device_write(acm->device, 1, (const uint8_t *)"12345", 5);
     CU_ASSERT_TRUE(got_in(&client, 1, 0, "3132333435"));
     header.seqnum = 2;
     header.cmd_submit.transfer_flags = USBIP_URB_SHORT_NOT_OK;
     submit(&client, &header, NULL, 0);
-    usbip_device_write(acm->device, (const uint8_t *)"12345", 5);
+    usbip_device_write(acm->device, 1, (const uint8_t *)"12345", 5);
     CU_ASSERT_TRUE(got_in(&client, 2, -121, "3132333435")); /* S109, S123: with the data */
     header.seqnum = 3;
     header.cmd_submit.transfer_buffer_length = 5;
     submit(&client, &header, NULL, 0);
-    usbip_device_write(acm->device, (const uint8_t *)"12345", 5);
+    usbip_device_write(acm->device, 1, (const uint8_t *)"12345", 5);
     CU_ASSERT_TRUE(got_in(&client, 3, 0, "3132333435"));
     header.seqnum = 4;
     header.direction = USBIP_DIR_OUT;
@@ -562,7 +562,7 @@ static void test_unlink_pending(void)
                                 "00000000 00000000 00000000 00000000 00000000 00000000"));
     submit_unlink(&client, 13, 11); /* S135 */
     CU_ASSERT_TRUE(got_unlinked(&client, 13, 0));
-    usbip_device_write(acm->device, (const uint8_t *)"x", 1);
+    usbip_device_write(acm->device, 1, (const uint8_t *)"x", 1);
     CU_ASSERT_TRUE(got_nothing(&client));
     submit_in(&client, 14, IN, 64, NULL); /* S132 */
     CU_ASSERT_TRUE(got_in(&client, 14, 0, "78"));
@@ -592,7 +592,7 @@ static void test_unlink_one_of_four(void)
     submit_unlink(&client, 9, 2);
     CU_ASSERT_TRUE(got_unlinked(&client, 9, -104));
     for (unsigned i = 0; i < 4; i++)
-        usbip_device_write(acm->device, (const uint8_t *)"abcd" + i, 1);
+        usbip_device_write(acm->device, 1, (const uint8_t *)"abcd" + i, 1);
     CU_ASSERT_TRUE(got_in(&client, 1, 0, "61"));
     CU_ASSERT_TRUE(got_in(&client, 3, 0, "62"));
     CU_ASSERT_TRUE(got_in(&client, 4, 0, "63"));
@@ -614,7 +614,7 @@ static void test_unlink_all(void)
         CU_ASSERT_TRUE(got_unlinked(&client, 10 + i, -104));
     }
     submit_in(&client, 20, IN, 64, NULL);
-    usbip_device_write(acm->device, (const uint8_t *)"x", 1);
+    usbip_device_write(acm->device, 1, (const uint8_t *)"x", 1);
     CU_ASSERT_TRUE(got_in(&client, 20, 0, "78"));
     end();
 }
@@ -650,7 +650,7 @@ static void test_in_order_per_endpoint(void)
     for (uint32_t i = 0; i < 16; i++)
         submit_in(&client, 100 + i, IN, 64, NULL);
     for (uint8_t i = 0; i < 16; i++)
-        usbip_device_write(acm->device, &i, 1);
+        usbip_device_write(acm->device, 1, &i, 1);
     for (uint8_t i = 0; i < 16; i++)
         CU_ASSERT_TRUE(got_in_bytes(&client, 100u + i, 0, &i, 1));
     end();
@@ -729,7 +729,8 @@ static void test_slow_reader(void)
     for (uint32_t i = 0; i < 40; i++)
         submit_in(&client, i, IN, BIG, NULL);
     for (unsigned round = 0; round < 2; round++)
-        CU_ASSERT_EQUAL(usbip_device_write(acm->device, bytes, USBIP_FIFO_SIZE), USBIP_FIFO_SIZE);
+        CU_ASSERT_EQUAL(usbip_device_write(acm->device, 1, bytes, USBIP_FIFO_SIZE),
+                        USBIP_FIFO_SIZE);
     size_t waiting = usbip_device_session_output_size(client.session);
     CU_ASSERT_TRUE(waiting >= USBIP_SESSION_OUTPUT_LIMIT);
     CU_ASSERT_TRUE(waiting < USBIP_SESSION_OUTPUT_LIMIT + BIG + 48);
@@ -765,7 +766,7 @@ static void test_late_control_answer_to_a_slow_reader(void)
     acm->takes_control = true;
     submit_in(&client, 1, 0, 4, "c0 01 0000 0000 0400");
     submit_in(&client, 2, IN, USBIP_FIFO_SIZE, NULL);
-    usbip_device_write(acm->device, bytes, USBIP_FIFO_SIZE);
+    usbip_device_write(acm->device, 1, bytes, USBIP_FIFO_SIZE);
     CU_ASSERT_FALSE(usbip_device_session_wants_input(client.session));
     struct usbip_urb *urb = usbip_device_next_urb(acm->device, 0);
     CU_ASSERT_TRUE(urb && urb->seqnum == 1);
@@ -790,7 +791,7 @@ static void test_wake(void)
     CU_ASSERT_TRUE(got_in(&client, 2, 0, "0000"));
     submit_in(&client, 3, IN, 8, NULL);
     CU_ASSERT_EQUAL(client.wakes, 1);
-    usbip_device_write(acm->device, (const uint8_t *)"x", 1);
+    usbip_device_write(acm->device, 1, (const uint8_t *)"x", 1);
     CU_ASSERT_EQUAL(client.wakes, 2);
     CU_ASSERT_TRUE(got_in(&client, 3, 0, "78"));
     usbip_device_unplug(acm->device);
@@ -848,7 +849,7 @@ static void test_too_much_out_data(void)
     uint8_t *bytes = calloc(1, USBIP_SESSION_MAX_TRANSFER);
     CU_ASSERT_PTR_NOT_NULL_FATAL(bytes);
     begin_attached();
-    CU_ASSERT_EQUAL(usbip_device_write(acm->device, bytes, USBIP_FIFO_SIZE), USBIP_FIFO_SIZE);
+    CU_ASSERT_EQUAL(usbip_device_write(acm->device, 1, bytes, USBIP_FIFO_SIZE), USBIP_FIFO_SIZE);
     const uint32_t fit = USBIP_SESSION_MAX_PENDING_OUT / USBIP_SESSION_MAX_TRANSFER;
     for (uint32_t i = 0; i < fit; i++)
         submit_out_bytes(&client, i, OUT, bytes, USBIP_SESSION_MAX_TRANSFER);
@@ -879,7 +880,7 @@ static void test_reimport(void)
         CU_ASSERT_TRUE(control_out(&client, "02 03 0000 8100 0000", "", 0)); /* halt IN */
         for (uint32_t i = 0; i < 8; i++)
             submit_in(&client, i, INTERRUPT, 16, NULL);
-        usbip_device_write(acm->device, (const uint8_t *)"stale", 5);
+        usbip_device_write(acm->device, 1, (const uint8_t *)"stale", 5);
         CU_ASSERT_TRUE(called(acm, "attach coding=115200/8N1 lines=3 open"));
         if (round == 1)
             CU_ASSERT_EQUAL(client_send(&client, "00000001 0000"), 0); /* S149 */
@@ -917,7 +918,7 @@ static void test_unplug(void)
     struct client second;
     begin_attached();
     submit_in(&client, 1, IN, 64, NULL);
-    usbip_device_write(acm->device, (const uint8_t *)"last", 4);
+    usbip_device_write(acm->device, 1, (const uint8_t *)"last", 4);
     usbip_device_unplug(acm->device);
     CU_ASSERT_TRUE(client_is_over(&client));
     CU_ASSERT_EQUAL(submit_in(&client, 2, 0, 2, GET_STATUS), -1);

@@ -34,6 +34,64 @@ static void test_baud_rate_vectors(void)
     }
 }
 
+/* Of the rates that libftdi's test has for these chips, and of the clock below 1200 bit/s. */
+static void test_hi_speed_baud_rate_vectors(void)
+{
+    static const struct {
+        uint32_t rate;
+        uint16_t wValue, wIndex;
+        uint32_t actual;
+    } vectors[] = {
+        {184, 0x3fb0, 0x0100, 184},         {300, 0x2710, 0x0000, 300},
+        {1199, 0xc9c6, 0x0000, 1199},       {1200, 0x2710, 0x0200, 1200},
+        {9600, 0x04e2, 0x0200, 9600},       {19200, 0x0271, 0x0200, 19200},
+        {38400, 0x4138, 0x0200, 38400},     {57600, 0x00d0, 0x0300, 57588},
+        {115200, 0xc068, 0x0200, 115246},   {230400, 0xc034, 0x0200, 230216},
+        {460800, 0x001a, 0x0200, 461538},   {921600, 0x000d, 0x0200, 923077},
+        {1000000, 0x000c, 0x0200, 1000000}, {3000000, 0x0004, 0x0200, 3000000},
+        {4173913, 0xc002, 0x0300, 4173913}, {6000000, 0x0002, 0x0200, 6000000},
+        {8000000, 0x0001, 0x0200, 8000000}, {12000000, 0x0000, 0x0200, 12000000},
+    };
+    uint16_t wValue = 0xaaaa, wIndex = 0xaaaa;
+
+    for (size_t i = 0; i < sizeof(vectors) / sizeof(vectors[0]); i++) {
+        CU_ASSERT_EQUAL(usbip_ftdi_encode_hi_speed_baud_rate(vectors[i].rate, &wValue, &wIndex),
+                        vectors[i].actual);
+        CU_ASSERT_EQUAL(wValue, vectors[i].wValue);
+        CU_ASSERT_EQUAL(wIndex, vectors[i].wIndex);
+        /* The low byte is the port's. */
+        CU_ASSERT_EQUAL(usbip_ftdi_decode_hi_speed_baud_rate(wValue, wIndex | 0x00ff),
+                        vectors[i].actual);
+    }
+    wValue = wIndex = 0xaaaa;
+    CU_ASSERT_EQUAL(usbip_ftdi_encode_hi_speed_baud_rate(0, &wValue, &wIndex), 0);
+    CU_ASSERT_EQUAL(usbip_ftdi_encode_hi_speed_baud_rate(183, &wValue, &wIndex), 0);
+    CU_ASSERT_EQUAL(usbip_ftdi_encode_hi_speed_baud_rate(7000000, &wValue, &wIndex), 0);
+    CU_ASSERT_EQUAL(usbip_ftdi_encode_hi_speed_baud_rate(12000001, &wValue, &wIndex), 0);
+    CU_ASSERT_EQUAL(usbip_ftdi_encode_hi_speed_baud_rate(UINT32_MAX, &wValue, &wIndex), 0);
+    CU_ASSERT_EQUAL(wValue, 0xaaaa);
+    CU_ASSERT_EQUAL(wIndex, 0xaaaa);
+    CU_ASSERT_EQUAL(usbip_ftdi_decode_hi_speed_baud_rate(0x4001, 0x0200), 0);
+    CU_ASSERT_EQUAL(usbip_ftdi_decode_hi_speed_baud_rate(0x0000, 0x0100), 0);
+}
+
+static void test_chips(void)
+{
+    const struct usbip_ftdi_chip *chip = usbip_ftdi_find_chip(0x0700);
+
+    CU_ASSERT_FATAL(chip != NULL);
+    CU_ASSERT_STRING_EQUAL(chip->name, "FT2232H");
+    CU_ASSERT_EQUAL(chip->idProduct, 0x6010);
+    CU_ASSERT_EQUAL(chip->ports, 2);
+    CU_ASSERT_TRUE(chip->is_hi_speed);
+    CU_ASSERT_PTR_EQUAL(usbip_ftdi_find_chip_named("ft2232h"), chip);
+    CU_ASSERT_PTR_EQUAL(usbip_ftdi_find_chip_named("FT2232H"), chip);
+    CU_ASSERT_PTR_NULL(usbip_ftdi_find_chip_named("ft2232"));
+    CU_ASSERT_PTR_NULL(usbip_ftdi_find_chip_named("ft2232hl"));
+    CU_ASSERT_PTR_NULL(usbip_ftdi_find_chip_named(""));
+    CU_ASSERT_PTR_NULL(usbip_ftdi_find_chip(0x0500));
+}
+
 /* Between two neighbouring divisors near 2 to 3: up to the middle of the divisors it is the
  * larger one, one bit per second more is the smaller. */
 static void test_where_divisors_change(void)
@@ -305,11 +363,13 @@ static void test_status_bits(void)
     uint8_t bytes[FTDI_STATUS_SIZE];
 
     for (size_t i = 0; i < sizeof(bits) / sizeof(bits[0]); i++) {
-        usbip_ftdi_encode_status(bytes, bits[i].modem, false);
+        usbip_ftdi_encode_status(bytes, bits[i].modem, false, false);
         ASSERT_BYTES(bytes, bits[i].bytes);
         CU_ASSERT_EQUAL(usbip_ftdi_decode_status(bytes), bits[i].modem);
     }
-    usbip_ftdi_encode_status(bytes, USBIP_MODEM_CTS | USBIP_MODEM_DSR, true);
+    usbip_ftdi_encode_status(bytes, USBIP_MODEM_CTS | USBIP_MODEM_DSR, true, true);
+    CU_ASSERT_EQUAL(memcmp(bytes, "\x32\x60", 2), 0);
+    usbip_ftdi_encode_status(bytes, USBIP_MODEM_CTS | USBIP_MODEM_DSR, true, false);
     ASSERT_BYTES(bytes, "31 60");
     CU_ASSERT_EQUAL(usbip_ftdi_decode_status(bytes), USBIP_MODEM_CTS | USBIP_MODEM_DSR);
     /* High-speed chips set another bit of the low half, and it tells nothing. */
@@ -437,6 +497,8 @@ int main(void)
 {
     CU_TestInfo tests[] = {
         {"baud rates: vectors", test_baud_rate_vectors},
+        {"baud rates: vectors of Hi-Speed chips", test_hi_speed_baud_rate_vectors},
+        {"chips", test_chips},
         {"baud rates: where divisors change", test_where_divisors_change},
         {"baud rates that the chip does not have", test_rates_that_the_chip_does_not_have},
         {"baud rates are nearest", test_baud_rates_are_nearest},

@@ -1,11 +1,12 @@
 #!/bin/bash
 # usbip-emulator inspect as its user sees it.
 #
-# Arguments: the tool, docs/captures.md, captures/echo_ftdi_tcp.pcap.
+# Arguments: the tool, docs/captures.md, captures/echo_ftdi_tcp.pcap, captures/linux_ftdi_sio_ft2232h.pcap.
 set -u
 tool=$PWD/$1
 docs=$PWD/$2
 capture=$PWD/$3
+two_ports=$PWD/$4
 cd "$TEST_TMPDIR" || exit 1
 mkdir -p captures
 cp "$capture" captures/echo_ftdi_tcp.pcap
@@ -55,6 +56,20 @@ for wish in 1.1 0403:6001; do
     [ "$("$tool" inspect --device $wish "$capture" | tail -n +4)" = \
         "$(echo "$output" | tail -n +4)" ] || fail "--device $wish"
 done
+
+# A chip with two ports: which interface is which.
+ports=$("$tool" inspect "$two_ports") || fail "exit status $?"
+[[ $ports == *'
+device 1.1  0403:6010  FT2232H  '*'
+    interface 0  class ff/ff/ff  "Echo"  port 1
+      endpoint 0x81 IN   bulk       512 bytes
+      endpoint 0x02 OUT  bulk       512 bytes
+    interface 1  class ff/ff/ff  "Echo"  port 2
+      endpoint 0x83 IN   bulk       512 bytes
+      endpoint 0x04 OUT  bulk       512 bytes
+'* ]] || fail "$two_ports: $ports"
+[[ $("$tool" inspect --json "$two_ports") == *'"ports": 2,'* ]] || fail "--json: ports"
+
 gzip -c "$capture" >compressed
 [ "$("$tool" inspect compressed | tail -n +2)" = "$(echo "$output" | tail -n +2)" ] || fail "gzip"
 
@@ -68,6 +83,7 @@ assert report["link_type"] == "EN10MB" and report["records"] == 52, report
 assert [d["ids"] for d in report["devices"]] == ["0403:6001"], report
 assert report["devices"][0]["chosen"] is True, report
 assert (device["chip"], device["address"], device["speed"]) == ("FT232R", "1.1", "full"), device
+assert device["ports"] == 1, device
 assert device["strings"]["2"] == "Echo", device
 configuration = bytes.fromhex(device["configuration_descriptor"]["bytes"])
 assert configuration[:4] == b"\x09\x02\x20\x00" and len(configuration) == 32, device
