@@ -54,7 +54,7 @@ static void retire(struct usbip_device *device, struct usbip_urb *urb)
         device->owned_bytes -= urb->length;
         free(urb->owned);
     }
-    if (device->waiting < USBIP_SESSION_MAX_URBS / 2 &&
+    if (device->told_full && device->waiting < USBIP_SESSION_MAX_URBS / 2 &&
         device->owned_bytes < USBIP_SESSION_MAX_PENDING_OUT / 2)
         device->told_full = false;
     urb->next = device->free_urbs;
@@ -95,18 +95,15 @@ static void poke_in(struct usbip_device *device, uint8_t endpoint)
         usbip_urb_complete(urb, 0, 0);
 }
 
-/* Lets the function work on an endpoint. */
+/* Lets the function work on an endpoint where URBs wait. */
 static void poke(struct usbip_device *device, uint8_t endpoint)
 {
-    if (!usbip_device_next_urb(device, endpoint))
-        return;
-    const struct usbip_function_type *type = device->function->type;
     if (usbip_endpoint_index(endpoint) == 0)
         run_control(device);
     else if (endpoint & USB_DIR_IN)
         poke_in(device, endpoint);
     else
-        type->out(device->function, endpoint);
+        device->function->type->out(device->function, endpoint);
 }
 
 /* An OUT URB outlives the call that brought its data: keep a copy. */

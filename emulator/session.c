@@ -321,13 +321,6 @@ static int64_t urb_size(struct usbip_device_session *session, const uint8_t *byt
     return payload < 0 ? payload : USBIP_HEADER_SIZE + payload;
 }
 
-static void echo_header(struct usbip_header *reply, uint32_t devid, uint32_t direction, uint32_t ep)
-{
-    reply->devid = devid;
-    reply->direction = direction;
-    reply->ep = ep;
-}
-
 static int append_ret_unlink(struct usbip_device_session *session,
                              const uint8_t bytes[USBIP_HEADER_SIZE],
                              const struct usbip_reply *reply)
@@ -374,10 +367,10 @@ static int unlink_urb(struct usbip_device_session *session)
         .seqnum = request->seqnum,
         .ret_unlink.status = waited ? personality->unlinked_status : 0,
     };
-    if (personality->echoes_header)
-        echo_header(&reply, request->devid, request->direction, request->ep);
     uint8_t bytes[USBIP_HEADER_SIZE];
     usbip_encode_header(bytes, &reply);
+    if (personality->echoes_header)
+        usbip_encode_target(bytes, request->devid, request->direction, request->ep);
     const struct usbip_reply kind = {
         .kind = USBIP_REPLY_UNLINK,
         .endpoint = endpoint >= 0 ? (uint8_t)endpoint : NO_ENDPOINT,
@@ -426,18 +419,6 @@ void usbip_device_session_complete(struct usbip_device_session *session,
         status = personality->failure_status;
         actual_length = payload_size = 0;
     }
-    /* Field by field: to clear the whole union first would take longer than all of this. */
-    struct usbip_header reply;
-    reply.command = USBIP_RET_SUBMIT;
-    reply.seqnum = urb->seqnum;
-    echo_header(&reply, 0, 0, 0);
-    reply.ret_submit.status = status;
-    reply.ret_submit.actual_length = actual_length;
-    reply.ret_submit.start_frame = 0;
-    reply.ret_submit.number_of_packets = urb->number_of_packets;
-    reply.ret_submit.error_count = 0;
-    if (personality->echoes_header)
-        echo_header(&reply, urb->devid, urb->direction, urb->ep);
     struct usbip_output_piece loan = {payload, payload_size,
                                       origin_of(session, payload, payload_size)};
     bool lent = loan.origin != USBIP_OUTPUT_COPIED;
@@ -448,7 +429,9 @@ void usbip_device_session_complete(struct usbip_device_session *session,
         end_out_of_memory(session);
         return;
     }
-    usbip_encode_header(header, &reply);
+    usbip_encode_ret_submit(header, urb->seqnum, status, actual_length, urb->number_of_packets);
+    if (personality->echoes_header)
+        usbip_encode_target(header, urb->devid, urb->direction, urb->ep);
     if (payload && !lent && payload_size > 0)
         memcpy(header + USBIP_HEADER_SIZE, payload, payload_size);
     session->output->bytes.size += size;

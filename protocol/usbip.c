@@ -187,6 +187,25 @@ void usbip_encode_header(uint8_t out[USBIP_HEADER_SIZE], const struct usbip_head
     }
 }
 
+void usbip_encode_ret_submit(uint8_t out[USBIP_HEADER_SIZE], uint32_t seqnum, int32_t status,
+                             uint32_t actual_length, int32_t number_of_packets)
+{
+    memset(out, 0, USBIP_HEADER_SIZE);
+    usbip_store_be32(out + HEADER_COMMAND, USBIP_RET_SUBMIT);
+    usbip_store_be32(out + HEADER_SEQNUM, seqnum);
+    store_be_signed(out + RETURN_STATUS, status);
+    usbip_store_be32(out + RETURN_ACTUAL_LENGTH, actual_length);
+    store_be_signed(out + RETURN_NUMBER_OF_PACKETS, number_of_packets);
+}
+
+void usbip_encode_target(uint8_t out[USBIP_HEADER_SIZE], uint32_t devid, uint32_t direction,
+                         uint32_t ep)
+{
+    usbip_store_be32(out + HEADER_DEVID, devid);
+    usbip_store_be32(out + HEADER_DIRECTION, direction);
+    usbip_store_be32(out + HEADER_EP, ep);
+}
+
 int usbip_decode_header(const uint8_t in[USBIP_HEADER_SIZE], struct usbip_header *header)
 {
     header->command = usbip_load_be32(in + HEADER_COMMAND);

@@ -208,6 +208,12 @@ void usbip_decode_interface_record(const uint8_t in[USBIP_INTERFACE_RECORD_SIZE]
 
 /* Writes the header of any of the four commands; reserved bytes become 0. */
 void usbip_encode_header(uint8_t out[USBIP_HEADER_SIZE], const struct usbip_header *header);
+/* The same for RET_SUBMIT in short; all other fields become 0. */
+void usbip_encode_ret_submit(uint8_t out[USBIP_HEADER_SIZE], uint32_t seqnum, int32_t status,
+                             uint32_t actual_length, int32_t number_of_packets);
+/* Puts into a reply what servers leave 0, and some do not. */
+void usbip_encode_target(uint8_t out[USBIP_HEADER_SIZE], uint32_t devid, uint32_t direction,
+                         uint32_t ep);
 
 /*
  * Reads a header. Returns 0, or -1 when the command is none of enum usbip_command; then only the
