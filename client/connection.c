@@ -44,7 +44,9 @@ struct usbip_connection {
     uint64_t now_ms; /* when it was last looked after */
 
     /* Taken from the session and not sent yet. */
-    const uint8_t *unsent;
+    const struct usbip_output_piece *pieces;
+    size_t piece_count;
+    size_t sent; /* of the first piece */
     size_t unsent_size;
 
     const struct usbip_tap *tap;
@@ -303,18 +305,37 @@ static int receive(struct usbip_connection *connection)
     return 0;
 }
 
+static void note_sent(struct usbip_connection *connection, size_t size)
+{
+    connection->unsent_size -= size;
+    while (size > 0) {
+        const struct usbip_output_piece *piece = connection->pieces;
+        size_t left = piece->size - connection->sent, part = size < left ? size : left;
+        tap_bytes(connection, USBIP_TO_SERVER, piece->data + connection->sent, part);
+        connection->sent += part;
+        size -= part;
+        if (connection->sent == piece->size) {
+            connection->pieces++;
+            connection->piece_count--;
+            connection->sent = 0;
+        }
+    }
+}
+
 static int send_output(struct usbip_connection *connection)
 {
     for (;;) {
         if (connection->unsent_size == 0) {
-            connection->unsent_size =
-                usbip_host_session_take_output(connection->session, &connection->unsent);
+            connection->unsent_size = usbip_host_session_take_pieces(
+                connection->session, &connection->pieces, &connection->piece_count);
+            connection->sent = 0;
             if (connection->unsent_size == 0)
                 return 0;
         }
         char reason[USBIP_SOCKET_REASON_SIZE];
         ptrdiff_t count =
-            usbip_socket_send(connection->fd, connection->unsent, connection->unsent_size, reason);
+            usbip_socket_send(connection->fd, connection->pieces, connection->piece_count,
+                              connection->sent, reason);
         if (count == USBIP_SOCKET_AGAIN)
             return 0;
         if (count == USBIP_SOCKET_BROKEN) {
@@ -326,9 +347,7 @@ static int send_output(struct usbip_connection *connection)
             say(text, "connection lost: %s", reason);
             return lose(connection, text);
         }
-        tap_bytes(connection, USBIP_TO_SERVER, connection->unsent, (size_t)count);
-        connection->unsent += count;
-        connection->unsent_size -= (size_t)count;
+        note_sent(connection, (size_t)count);
     }
 }
 

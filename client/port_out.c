@@ -204,6 +204,7 @@ static size_t give(struct usbip_port *port, const uint8_t *data, size_t size)
             .type = port->chip.data_type,
             .buffer = out->buffer,
             .length = (uint32_t)part,
+            .in_place = true,
             .interval = port->chip.data_interval,
             .done = out_done,
             .user = port,

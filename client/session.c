@@ -58,8 +58,9 @@ struct usbip_host_session {
     uint32_t devices_left;
 
     struct usbip_buffer partial;
-    struct usbip_buffer output; /* being filled */
-    struct usbip_buffer taken;  /* handed out by take_output */
+    struct usbip_output outputs[2];
+    struct usbip_output *output; /* of these: being filled */
+    struct usbip_output *taken;  /* and handed out */
 
     struct slot *slots;
     uint32_t slot_capacity;
@@ -145,7 +146,7 @@ __attribute__((format(printf, 3, 4))) static int fail(struct usbip_host_session 
     session->error = error;
     session->phase = PHASE_FAILED;
     session->deadline_ms = UINT64_MAX;
-    session->output.size = 0;
+    usbip_output_clear(session->output);
     /* A `done` may call almost anything; but nothing adds to the list any more. */
     while (session->first != NULL)
         end_transfer(session, session->first, -USBIP_ESHUTDOWN, 0);
@@ -155,7 +156,7 @@ __attribute__((format(printf, 3, 4))) static int fail(struct usbip_host_session 
 void usbip_host_session_fail(struct usbip_host_session *session, int error, const char *text)
 {
     const char *reason = text != NULL ? text : usbip_error_name(error);
-    if (session->output.size > 0 && session->phase != PHASE_URB) {
+    if (usbip_output_size(session->output) > 0 && session->phase != PHASE_URB) {
         fail(session, error, "%s", reason); /* the request was not even taken to be sent */
         return;
     }
@@ -259,6 +260,8 @@ struct usbip_host_session *usbip_host_session_new(const struct usbip_host_sessio
         return NULL;
     session->events = *events;
     session->context = context;
+    session->output = &session->outputs[0];
+    session->taken = &session->outputs[1];
     session->next_seqnum = FIRST_SEQNUM;
     session->deadline_ms = UINT64_MAX;
     return session;
@@ -270,8 +273,8 @@ void usbip_host_session_free(struct usbip_host_session *session)
         return;
     usbip_host_session_fail(session, USBIP_ERROR_DISCONNECTED, "the session was closed");
     usbip_buffer_free(&session->partial);
-    usbip_buffer_free(&session->output);
-    usbip_buffer_free(&session->taken);
+    usbip_output_free(&session->outputs[0]);
+    usbip_output_free(&session->outputs[1]);
     free(session->slots);
     free(session);
 }
@@ -293,21 +296,35 @@ unsigned usbip_host_session_in_flight(const struct usbip_host_session *session)
 
 /* ---- Output ---- */
 
+size_t usbip_host_session_take_pieces(struct usbip_host_session *session,
+                                      const struct usbip_output_piece **pieces, size_t *count)
+{
+    struct usbip_output *full = session->output;
+    session->output = session->taken;
+    session->taken = full;
+    usbip_output_clear(session->output);
+    *pieces = usbip_output_pieces(full, count);
+    return usbip_output_size(full);
+}
+
 size_t usbip_host_session_take_output(struct usbip_host_session *session, const uint8_t **data)
 {
-    if (session->output.size == 0)
+    const struct usbip_output_piece *pieces;
+    size_t count;
+    if (usbip_output_size(session->output) == 0)
         return 0;
-    struct usbip_buffer full = session->output;
-    session->output = session->taken;
-    session->output.size = 0;
-    session->taken = full;
-    *data = full.data;
-    return full.size;
+    if (usbip_output_settle(session->output) < 0) {
+        fail_memory(session);
+        return 0;
+    }
+    size_t size = usbip_host_session_take_pieces(session, &pieces, &count);
+    *data = pieces->data;
+    return size;
 }
 
 size_t usbip_host_session_output_size(const struct usbip_host_session *session)
 {
-    return session->output.size;
+    return usbip_output_size(session->output);
 }
 
 /* ---- OP phase ---- */
@@ -327,7 +344,7 @@ int usbip_host_session_request_devlist(struct usbip_host_session *session)
     uint8_t request[USBIP_OP_COMMON_SIZE];
     usbip_encode_op_common(
         request, &(struct usbip_op_common){.version = USBIP_VERSION, .code = OP_REQ_DEVLIST});
-    if (usbip_buffer_append(&session->output, request, sizeof request) != 0)
+    if (usbip_buffer_append(&session->output->bytes, request, sizeof request) != 0)
         return USBIP_ERROR_MEMORY;
     session->phase = PHASE_DEVLIST_HEADER;
     return 0;
@@ -341,7 +358,7 @@ int usbip_host_session_request_import(struct usbip_host_session *session, const 
     uint8_t request[USBIP_IMPORT_REQUEST_SIZE];
     if (busid[0] == '\0' || usbip_encode_import_request(request, busid) != 0)
         return USBIP_ERROR_ARGUMENT;
-    if (usbip_buffer_append(&session->output, request, sizeof request) != 0)
+    if (usbip_buffer_append(&session->output->bytes, request, sizeof request) != 0)
         return USBIP_ERROR_MEMORY;
     snprintf(session->busid, sizeof session->busid, "%s", busid);
     session->phase = PHASE_IMPORT;
@@ -707,7 +724,10 @@ static int queue_submit(struct usbip_host_session *session, struct usbip_transfe
 {
     bool in = is_in(transfer);
     uint32_t payload_size = in ? 0 : transfer->length;
-    uint8_t *out = usbip_buffer_reserve(&session->output, USBIP_HEADER_SIZE + payload_size);
+    bool lent = transfer->in_place && payload_size >= USBIP_OUTPUT_MIN_LOAN &&
+                session->output->loan_count < USBIP_OUTPUT_MAX_LOANS;
+    size_t size = USBIP_HEADER_SIZE + (lent ? 0 : payload_size);
+    uint8_t *out = usbip_buffer_reserve(&session->output->bytes, size);
     uint32_t seqnum = out != NULL ? take_slot(session, transfer, false) : 0;
     if (seqnum == 0)
         return USBIP_ERROR_MEMORY;
@@ -727,9 +747,16 @@ static int queue_submit(struct usbip_host_session *session, struct usbip_transfe
         header.cmd_submit.interval = transfer->interval > 0 ? (int32_t)transfer->interval : 1;
     }
     usbip_encode_header(out, &header);
-    if (payload_size > 0)
+    if (!lent && payload_size > 0)
         memcpy(out + USBIP_HEADER_SIZE, transfer->buffer, payload_size);
-    session->output.size += USBIP_HEADER_SIZE + payload_size;
+    session->output->bytes.size += size;
+    if (lent && usbip_output_lend(session->output,
+                                  &(struct usbip_output_piece){transfer->buffer, payload_size,
+                                                               USBIP_OUTPUT_LASTING}) < 0) {
+        session->output->bytes.size -= size;
+        free_slot(session, seqnum);
+        return USBIP_ERROR_MEMORY;
+    }
 
     transfer->status = 0;
     transfer->actual_length = 0;
@@ -774,7 +801,7 @@ void usbip_host_session_unlink(struct usbip_host_session *session, struct usbip_
     if (session->phase != PHASE_URB ||
         find_transfer(session, transfer->seqnum, false) != transfer || transfer->unlink_seqnum != 0)
         return;
-    uint8_t *out = usbip_buffer_reserve(&session->output, USBIP_HEADER_SIZE);
+    uint8_t *out = usbip_buffer_reserve(&session->output->bytes, USBIP_HEADER_SIZE);
     uint32_t seqnum = out != NULL ? take_slot(session, transfer, true) : 0;
     if (seqnum == 0) {
         fail_memory(session);
@@ -786,7 +813,7 @@ void usbip_host_session_unlink(struct usbip_host_session *session, struct usbip_
                                  .devid = session->devid,
                                  .cmd_unlink = {.unlink_seqnum = transfer->seqnum},
                              });
-    session->output.size += USBIP_HEADER_SIZE;
+    session->output->bytes.size += USBIP_HEADER_SIZE;
     transfer->unlink_seqnum = seqnum;
     transfer->unlink_sent_ms = now_ms;
     watch(session, transfer);

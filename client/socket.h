@@ -10,6 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "protocol/output.h"
+
 enum {
     USBIP_SOCKET_REASON_SIZE = 128,
     /* Sent bytes unconfirmed for so long: connection lost. Linux takes it in place of the number of
@@ -49,7 +51,9 @@ void usbip_socket_close(int fd);
  * reason. 0 received: the peer has closed. A broken connection raises no signal.
  */
 ptrdiff_t usbip_socket_receive(int fd, uint8_t *data, size_t size, char *reason);
-ptrdiff_t usbip_socket_send(int fd, const uint8_t *data, size_t size, char *reason);
+/* The pieces but for the first `skipped` bytes. */
+ptrdiff_t usbip_socket_send(int fd, const struct usbip_output_piece *pieces, size_t count,
+                            size_t skipped, char *reason);
 
 /*
  * Waits for one of the USBIP_EVENT_… or until timeout_ms have passed; UINT64_MAX waits for ever.

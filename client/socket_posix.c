@@ -13,11 +13,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "client/connection.h"
 #include "client/socket.h"
+
+enum { MAX_PARTS = 128 }; /* sent at once */
 
 #ifndef MSG_NOSIGNAL
 #define MSG_NOSIGNAL 0 /* such systems have SO_NOSIGPIPE */
@@ -195,9 +198,23 @@ ptrdiff_t usbip_socket_receive(int fd, uint8_t *data, size_t size, char *reason)
     return result_of(recv(fd, data, size, 0), reason);
 }
 
-ptrdiff_t usbip_socket_send(int fd, const uint8_t *data, size_t size, char *reason)
+ptrdiff_t usbip_socket_send(int fd, const struct usbip_output_piece *pieces, size_t count,
+                            size_t skipped, char *reason)
 {
-    return result_of(send(fd, data, size, MSG_NOSIGNAL), reason);
+    struct iovec parts[MAX_PARTS];
+    struct msghdr message = {.msg_iov = parts};
+    for (size_t i = 0; i < count && message.msg_iovlen < MAX_PARTS; i++) {
+        if (skipped >= pieces[i].size) {
+            skipped -= pieces[i].size;
+            continue;
+        }
+        parts[message.msg_iovlen++] = (struct iovec){
+            .iov_base = (uint8_t *)pieces[i].data + skipped,
+            .iov_len = pieces[i].size - skipped,
+        };
+        skipped = 0;
+    }
+    return result_of(sendmsg(fd, &message, MSG_NOSIGNAL), reason);
 }
 
 void usbip_socket_wait(int fd, int events, uint64_t timeout_ms)

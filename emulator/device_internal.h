@@ -5,7 +5,7 @@
 
 #include "emulator/device.h"
 #include "emulator/fault_device.h"
-#include "emulator/output.h"
+#include "protocol/output.h"
 
 enum {
     ENDPOINT_COUNT = 32, /* 16 numbers, two directions */

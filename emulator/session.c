@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "emulator/fault_device.h"
-#include "emulator/output.h"
+#include "protocol/output.h"
 #include "protocol/buffer.h"
 #include "protocol/bytes.h"
 

@@ -9,7 +9,7 @@
 
 #include "emulator/bus.h"
 #include "emulator/fault_link.h"
-#include "emulator/output.h"
+#include "protocol/output.h"
 
 enum {
     USBIP_SESSION_MAX_TRANSFER = 4 << 20,     /* transfer_buffer_length of an OUT URB, bytes */

@@ -1,4 +1,4 @@
-#include "emulator/output.h"
+#include "protocol/output.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -2,8 +2,8 @@
  * Output of a session: bytes that were copied into it, and large payloads that are sent from where
  * they lie.
  */
-#ifndef EMULATOR_OUTPUT_H
-#define EMULATOR_OUTPUT_H
+#ifndef PROTOCOL_OUTPUT_H
+#define PROTOCOL_OUTPUT_H
 
 #include <stdbool.h>
 #include <stddef.h>
