@@ -45,9 +45,9 @@ struct usbip_range {
 static inline bool usbip_range_contains(const struct usbip_range *range, const uint8_t *data,
                                         size_t size)
 {
-    /* As numbers, for the two may be of different objects. */
-    uintptr_t from = (uintptr_t)range->data, at = (uintptr_t)data;
-    return at >= from && size <= range->size && at - from <= range->size - size;
+    /* Numbers, for the two may be of different objects; large when data lies before the range. */
+    uintptr_t at = (uintptr_t)data - (uintptr_t)range->data;
+    return size <= range->size && at <= range->size - size;
 }
 
 /* All zero is an empty one. */
