@@ -724,8 +724,7 @@ static int queue_submit(struct usbip_host_session *session, struct usbip_transfe
 {
     bool in = is_in(transfer);
     uint32_t payload_size = in ? 0 : transfer->length;
-    bool lent = transfer->in_place && payload_size >= USBIP_OUTPUT_MIN_LOAN &&
-                session->output->loan_count < USBIP_OUTPUT_MAX_LOANS;
+    bool lent = transfer->in_place && payload_size >= USBIP_OUTPUT_MIN_LOAN;
     size_t size = USBIP_HEADER_SIZE + (lent ? 0 : payload_size);
     uint8_t *out = usbip_buffer_reserve(&session->output->bytes, size);
     uint32_t seqnum = out != NULL ? take_slot(session, transfer, false) : 0;

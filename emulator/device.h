@@ -231,7 +231,7 @@ unsigned usbip_device_modem_state(const struct usbip_device *device, unsigned po
 /*
  * Raw function: completes the next URB on an IN endpoint with these bytes, or keeps them until
  * there is one. Returns false when the endpoint does not exist or USBIP_FIFO_SIZE bytes wait
- * already.
+ * already; also when memory is out, and the beginning may have been sent then.
  */
 bool usbip_device_send(struct usbip_device *device, uint8_t endpoint, const uint8_t *data,
                        size_t size);

@@ -122,7 +122,7 @@ static void out(struct usbip_function *function, uint8_t endpoint)
 
 static bool is_in_endpoint(const struct usbip_device *device, uint8_t endpoint)
 {
-    if (!(endpoint & USB_DIR_IN))
+    if ((endpoint & ~0x0f) != USB_DIR_IN)
         return false;
     if (device->endpoints[usbip_endpoint_index(endpoint)].exists)
         return true;
@@ -151,7 +151,7 @@ static bool keep(struct raw *raw, struct message_queue *queue, const uint8_t *da
     return true;
 }
 
-/* Straight into the URBs that wait; what is left is kept. */
+/* Straight into the URBs that wait. What is left is kept, behind what is kept already. */
 static bool send(struct usbip_function *function, uint8_t endpoint, const uint8_t *data,
                  size_t size)
 {
@@ -169,7 +169,10 @@ static bool send(struct usbip_function *function, uint8_t endpoint, const uint8_
         if (size == 0)
             return true;
     }
-    return keep(raw, queue, data, size);
+    if (!keep(raw, queue, data, size))
+        return false;
+    send_messages(raw, endpoint);
+    return true;
 }
 
 const struct usbip_function_type usbip_function_raw = {

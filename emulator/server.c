@@ -295,7 +295,7 @@ static void on_allocate(uv_handle_t *handle, size_t suggested, uv_buf_t *buffer)
 
 static bool flush(struct connection *connection);
 
-/* Output that lies in the read buffer. Returns false when the connection is closed by it. */
+/* Output that lies in the read buffer. Returns false when the connection has come to its end. */
 static bool send_borrowed(struct connection *connection)
 {
     if (!usbip_device_session_borrows(connection->session))
@@ -305,7 +305,7 @@ static bool send_borrowed(struct connection *connection)
     if (connection->closing)
         return false;
     usbip_device_session_settle(connection->session);
-    return true;
+    return !connection->lingering;
 }
 
 static void on_read(uv_stream_t *stream, ssize_t size, const uv_buf_t *buffer)

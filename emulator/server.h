@@ -2,7 +2,8 @@
  * The server: device sessions behind TCP sockets, on a libuv loop that belongs to the caller.
  *
  * Everything that a client has sent is read at once, and everything that is to be sent to it goes
- * out in one write per turn of the loop, unless a fault wants pieces. One thread.
+ * out in one write per turn of the loop, unless a fault wants pieces; what comes back from where it
+ * was read goes out before more is read. One thread.
  */
 #ifndef EMULATOR_SERVER_H
 #define EMULATOR_SERVER_H
@@ -28,13 +29,13 @@ enum {
     USBIP_SERVER_HEAVY_US = 100000,
     USBIP_SERVER_REST = 9,
     USBIP_SERVER_MAX_REST_US = 250000,
-    USBIP_SERVER_ACTIVE_US = 2000,     /* after its last request a client counts as active */
-    USBIP_SERVER_MAX_UNSENT = 1 << 20, /* bytes on their way to a client before it is not read */
+    USBIP_SERVER_ACTIVE_US = 2000,        /* after its last request a client counts as active */
+    USBIP_SERVER_MAX_UNSENT = 1 << 20,    /* bytes on their way to a client before it is not read */
     USBIP_SERVER_NEAR_UNSENT = 256 << 10, /* bytes of a source on their way to a local client, */
     USBIP_SERVER_NEAR_PAYLOAD = 32 << 10, /* when its payloads have so many bytes or more */
-    USBIP_SERVER_BACKLOG = 1024,       /* connections that wait to be accepted */
-    USBIP_SERVER_KEEPALIVE_S = 60,     /* silence before TCP asks whether the client is there */
-    USBIP_SERVER_CATCH_UP_US = 10000,  /* of late timers that fire before clients are served */
+    USBIP_SERVER_BACKLOG = 1024,          /* connections that wait to be accepted */
+    USBIP_SERVER_KEEPALIVE_S = 60,        /* silence before TCP asks whether the client is there */
+    USBIP_SERVER_CATCH_UP_US = 10000,     /* of late timers that fire before clients are served */
     USBIP_SERVER_ADDRESS_SIZE = 80,
     USBIP_SERVER_ERROR_SIZE = 256,
 };

@@ -19,8 +19,8 @@ struct usbip_device_session {
     char peer[PEER_SIZE];
     bool awake; /* wake was called since output was last taken */
     bool over;
-    bool held_back;             /* the device was refused room */
-    struct usbip_buffer input; /* the beginning of a PDU */
+    bool held_back;              /* the device was refused room */
+    struct usbip_buffer input;   /* the beginning of a PDU */
     struct usbip_range received; /* empty, but for the time in which they are received */
     struct usbip_output outputs[2];
     struct usbip_output *output; /* of these: being filled */
@@ -86,26 +86,30 @@ static size_t waiting_size(const struct usbip_device_session *session)
            session->taken_size + session->link.held_bytes;
 }
 
+/* What cannot be copied is lost: its lenders may not wait for it to be sent. */
 static int settle(struct usbip_device_session *session, struct usbip_output *output)
 {
-    return usbip_output_settle(output) < 0 ? end_out_of_memory(session) : 0;
+    if (usbip_output_settle(output) == 0)
+        return 0;
+    usbip_output_clear(output);
+    return end_out_of_memory(session);
 }
 
-/* Where the next reply begins, for its faults: they need it in one piece. */
-static size_t begin_reply(struct usbip_device_session *session)
+/* Where the next reply begins, for its faults: they need it in one piece. Or negative. */
+static int64_t begin_reply(struct usbip_device_session *session)
 {
-    if (session->link.active)
-        settle(session, session->output);
-    return session->output->bytes.size;
+    if (session->link.active && settle(session, session->output) < 0)
+        return -1;
+    return (int64_t)session->output->bytes.size;
 }
 
 /* A reply ends the output, from `start` on: its faults. */
-static int finish_reply(struct usbip_device_session *session, size_t start,
+static int finish_reply(struct usbip_device_session *session, int64_t start,
                         const struct usbip_reply *reply)
 {
     if (session->over && session->device)
         return -1;
-    if (usbip_fault_link_reply(&session->link, &session->output->bytes, start, reply) < 0)
+    if (usbip_fault_link_reply(&session->link, &session->output->bytes, (size_t)start, reply) < 0)
         return end_out_of_memory(session);
     return 0;
 }
@@ -212,9 +216,11 @@ static bool is_version(const struct usbip_personality *personality, uint16_t ver
 
 static int answer_op(struct usbip_device_session *session, const uint8_t *pdu, bool imports)
 {
-    size_t start = begin_reply(session);
+    int64_t start = begin_reply(session);
+    if (start < 0)
+        return -1;
     int result = imports ? reply_import(session, pdu) : reply_devlist(session);
-    if (!session->link.active || session->output->bytes.size == start)
+    if (!session->link.active || session->output->bytes.size == (size_t)start)
         return result;
     const struct usbip_reply reply = {.kind = imports ? USBIP_REPLY_IMPORT : USBIP_REPLY_DEVLIST};
     if (finish_reply(session, start, &reply) < 0)
@@ -325,8 +331,8 @@ static int append_ret_unlink(struct usbip_device_session *session,
                              const uint8_t bytes[USBIP_HEADER_SIZE],
                              const struct usbip_reply *reply)
 {
-    size_t start = begin_reply(session);
-    if (append(session, bytes, USBIP_HEADER_SIZE) < 0)
+    int64_t start = begin_reply(session);
+    if (start < 0 || append(session, bytes, USBIP_HEADER_SIZE) < 0)
         return -1;
     return session->link.active ? finish_reply(session, start, reply) : 0;
 }
@@ -397,8 +403,7 @@ static int urb_pdu(struct usbip_device_session *session, const uint8_t *pdu)
 static enum usbip_output_origin origin_of(const struct usbip_device_session *session,
                                           const uint8_t *payload, size_t size)
 {
-    if (size < USBIP_OUTPUT_MIN_LOAN || session->link.active ||
-        session->output->loan_count == USBIP_OUTPUT_MAX_LOANS)
+    if (size < USBIP_OUTPUT_MIN_LOAN || session->link.active)
         return USBIP_OUTPUT_COPIED;
     if (usbip_range_contains(&session->received, payload, size))
         return USBIP_OUTPUT_PASSING;
@@ -423,7 +428,9 @@ void usbip_device_session_complete(struct usbip_device_session *session,
                                       origin_of(session, payload, payload_size)};
     bool lent = loan.origin != USBIP_OUTPUT_COPIED;
     size_t size = USBIP_HEADER_SIZE + (lent ? 0 : payload_size);
-    size_t start = begin_reply(session);
+    int64_t start = begin_reply(session);
+    if (start < 0)
+        return;
     uint8_t *header = usbip_buffer_reserve(&session->output->bytes, size);
     if (!header) {
         end_out_of_memory(session);
@@ -436,6 +443,7 @@ void usbip_device_session_complete(struct usbip_device_session *session,
         memcpy(header + USBIP_HEADER_SIZE, payload, payload_size);
     session->output->bytes.size += size;
     if (lent && usbip_output_lend(session->output, &loan) < 0) {
+        session->output->bytes.size -= size;
         end_out_of_memory(session);
         return;
     }
@@ -454,7 +462,8 @@ void usbip_device_session_complete(struct usbip_device_session *session,
 
 uint8_t *usbip_device_session_reserve(struct usbip_device_session *session, uint32_t size)
 {
-    begin_reply(session);
+    if (begin_reply(session) < 0)
+        return NULL;
     uint8_t *header =
         usbip_buffer_reserve(&session->output->bytes, USBIP_HEADER_SIZE + (size_t)size);
     return header ? header + USBIP_HEADER_SIZE : NULL;
@@ -533,8 +542,8 @@ void usbip_device_session_free(struct usbip_device_session *session)
     free(session);
 }
 
-int usbip_device_session_receive_in_place(struct usbip_device_session *session,
-                                          const uint8_t *data, size_t size)
+int usbip_device_session_receive_in_place(struct usbip_device_session *session, const uint8_t *data,
+                                          size_t size)
 {
     if (session->over)
         return -1;

@@ -24,8 +24,8 @@ struct usbip_device_session;
 struct usbip_device_session_events {
     /*
      * There is something new for the owner to do. For output to take it is called once until
-     * usbip_device_session_take_output() is called, and once more when the session is over; it may
-     * come from within any call, so it must not call the session.
+     * usbip_device_session_take_output() or _pieces() is called, and once more when the session is
+     * over; it may come from within any call, so it must not call the session.
      */
     void (*wake)(void *context);
 };
@@ -52,10 +52,10 @@ int usbip_device_session_receive(struct usbip_device_session *session, const uin
  * The same, but afterwards output may lie in `data`: as long as the session borrows, `data` must
  * stay as it is. Take the output, then let the rest settle.
  */
-int usbip_device_session_receive_in_place(struct usbip_device_session *session,
-                                          const uint8_t *data, size_t size);
+int usbip_device_session_receive_in_place(struct usbip_device_session *session, const uint8_t *data,
+                                          size_t size);
 bool usbip_device_session_borrows(const struct usbip_device_session *session);
-/* Copies what is left to take of borrowed data. */
+/* Copies what is left to take of borrowed data. Where memory is out the session is over. */
 void usbip_device_session_settle(struct usbip_device_session *session);
 
 /* The client has closed its side. A PDU cut short is logged. */
@@ -67,9 +67,9 @@ void usbip_device_session_end_of_input(struct usbip_device_session *session);
  */
 size_t usbip_device_session_take_output(struct usbip_device_session *session, const uint8_t **data);
 /*
- * The same in pieces, to be sent together in their order. *pieces is valid until the next call that
- * takes output, what it points to too, but that of passing pieces only as long as what was
- * received.
+ * The same in at most USBIP_OUTPUT_MAX_PIECES pieces, to be sent together in their order. *pieces
+ * is valid until the next call that takes output, what it points to too, but that of passing pieces
+ * only as long as what was received.
  */
 size_t usbip_device_session_take_pieces(struct usbip_device_session *session,
                                         const struct usbip_output_piece **pieces, size_t *count);

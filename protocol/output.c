@@ -29,10 +29,11 @@ static int grow(struct usbip_output *output)
 
 int usbip_output_lend(struct usbip_output *output, const struct usbip_output_piece *payload)
 {
+    if (output->loan_count == USBIP_OUTPUT_MAX_LOANS)
+        return usbip_buffer_append(&output->bytes, payload->data, payload->size);
     if (output->loan_count == output->loan_capacity && grow(output) < 0)
         return -1;
-    output->loans[output->loan_count++] =
-        (struct usbip_output_loan){output->bytes.size, *payload};
+    output->loans[output->loan_count++] = (struct usbip_output_loan){output->bytes.size, *payload};
     output->lent += payload->size;
     output->passing_count += payload->origin == USBIP_OUTPUT_PASSING;
     return 0;
@@ -73,19 +74,23 @@ static void forget_loans(struct usbip_output *output)
     output->lent = 0;
 }
 
+/* In place and from the end, so that what lies before the first loan costs nothing. */
 int usbip_output_settle(struct usbip_output *output)
 {
-    struct usbip_buffer joined = {0};
-    size_t count;
     if (output->loan_count == 0)
         return 0;
-    if (!usbip_buffer_reserve(&joined, usbip_output_size(output)))
+    if (!usbip_buffer_reserve(&output->bytes, output->lent))
         return -1;
-    const struct usbip_output_piece *pieces = usbip_output_pieces(output, &count);
-    for (size_t i = 0; i < count; i++)
-        usbip_buffer_append(&joined, pieces[i].data, pieces[i].size);
-    usbip_buffer_free(&output->bytes);
-    output->bytes = joined;
+    uint8_t *data = output->bytes.data;
+    size_t end = output->bytes.size, shift = output->lent;
+    for (size_t i = output->loan_count; i-- > 0;) {
+        const struct usbip_output_loan *loan = &output->loans[i];
+        memmove(data + loan->at + shift, data + loan->at, end - loan->at);
+        shift -= loan->piece.size;
+        memcpy(data + loan->at + shift, loan->piece.data, loan->piece.size);
+        end = loan->at;
+    }
+    output->bytes.size += output->lent;
     forget_loans(output);
     return 0;
 }

@@ -14,7 +14,8 @@
 enum {
     USBIP_OUTPUT_MIN_LOAN = 2048, /* bytes; what is smaller costs less to copy than as a piece */
     USBIP_OUTPUT_MAX_LOANS = 511,
-    USBIP_OUTPUT_MAX_PIECES = 2 * USBIP_OUTPUT_MAX_LOANS + 1, /* as many as writev() takes */
+    /* With the bytes before, between and behind them: at most 1024, Linux's IOV_MAX. */
+    USBIP_OUTPUT_MAX_PIECES = 2 * USBIP_OUTPUT_MAX_LOANS + 1,
 };
 
 enum usbip_output_origin {
@@ -44,8 +45,9 @@ struct usbip_range {
 static inline bool usbip_range_contains(const struct usbip_range *range, const uint8_t *data,
                                         size_t size)
 {
-    return data >= range->data && size <= range->size &&
-           data <= range->data + (range->size - size);
+    /* Numbers, for the two may be of different objects; large when data lies before the range. */
+    uintptr_t at = (uintptr_t)data - (uintptr_t)range->data;
+    return size <= range->size && at <= range->size - size;
 }
 
 /* All zero is an empty one. */
@@ -64,10 +66,12 @@ static inline size_t usbip_output_size(const struct usbip_output *output)
     return output->bytes.size + output->lent;
 }
 
-/* Appends a payload without copying it. Returns 0, or -1 when memory is out. */
+/* Appends a payload, without copying it while there are less than USBIP_OUTPUT_MAX_LOANS. Returns
+ * 0, or -1 when memory is out. */
 int usbip_output_lend(struct usbip_output *output, const struct usbip_output_piece *payload);
 
-/* Copies what is lent: all of it is in `bytes` then. Returns 0, or -1 when memory is out. */
+/* Copies what is lent: all of it is in `bytes` then. Returns 0, or -1 when memory is out; then
+ * nothing has changed. */
 int usbip_output_settle(struct usbip_output *output);
 
 /* All of it in order, valid until the next change. */

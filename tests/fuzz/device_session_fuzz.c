@@ -9,6 +9,8 @@
  *             SET_CONFIGURATION(1)
  *   bit 2     there are faults, made of the FAULTS_SIZE bytes behind the head
  *   bit 3     the FTDI device has two ports
+ *   bit 4     input is received in place, output that lies in it is taken at once every other time,
+ *             and output is taken in pieces
  *   bit 5     serial lines are paced
  *   bit 6     the behaviours do something, as told by the bytes 1 to 8, whenever they are called;
  *             else they echo
@@ -72,6 +74,9 @@ struct run {
     bool imported;
     uint32_t devid;
     uint64_t fed;
+    bool in_place;
+    unsigned reads;             /* in place */
+    struct usbip_buffer output; /* that was taken, and nobody has looked at yet */
     struct request requests[MAX_REQUESTS];
     unsigned request_count;
     bool has_faults;
@@ -443,23 +448,65 @@ static size_t check_return(const uint8_t *bytes, size_t size)
     return USBIP_HEADER_SIZE + length;
 }
 
-static void read_output(void)
+static void take_pieces(void)
+{
+    const struct usbip_output_piece *pieces;
+    size_t count, size = usbip_device_session_take_pieces(run.session, &pieces, &count);
+    CHECK(count <= USBIP_OUTPUT_MAX_PIECES);
+    for (size_t i = 0; i < count; i++) {
+        CHECK(pieces[i].size > 0 && pieces[i].size <= size);
+        CHECK(usbip_buffer_append(&run.output, pieces[i].data, pieces[i].size) == 0);
+        size -= pieces[i].size;
+    }
+    CHECK(size == 0);
+}
+
+static void take_output(void)
 {
     const uint8_t *bytes;
-    size_t size = usbip_device_session_take_output(run.session, &bytes), at = 0;
+    size_t size = usbip_device_session_take_output(run.session, &bytes);
+    CHECK(usbip_buffer_append(&run.output, bytes, size) == 0);
+}
+
+static void read_output(void)
+{
+    if (run.in_place)
+        take_pieces();
+    else
+        take_output();
+    const uint8_t *bytes = run.output.data;
+    size_t size = run.output.size, at = 0;
     while (at < size && !run.lost) {
         size_t pdu = run.imported ? check_return(bytes + at, size - at)
                                   : check_op_reply(bytes + at, size - at);
         CHECK(pdu > 0); /* PDUs are appended whole */
         at += pdu;
     }
+    run.output.size = 0;
+}
+
+/* Into memory that is gone afterwards: a sanitizer sees whatever still lies in it. */
+static int receive_in_place(const uint8_t *bytes, size_t size)
+{
+    uint8_t *copy = malloc(size ? size : 1);
+    CHECK(copy != NULL);
+    if (size > 0)
+        memcpy(copy, bytes, size);
+    int result = usbip_device_session_receive_in_place(run.session, copy, size);
+    if (usbip_device_session_borrows(run.session) && run.reads++ % 2)
+        take_pieces();
+    usbip_device_session_settle(run.session);
+    CHECK(!usbip_device_session_borrows(run.session));
+    free(copy);
+    return result;
 }
 
 static void feed(const uint8_t *bytes, size_t size)
 {
     run.fed += size;
     bool over = usbip_device_session_is_over(run.session);
-    int result = usbip_device_session_receive(run.session, bytes, size);
+    int result = run.in_place ? receive_in_place(bytes, size)
+                              : usbip_device_session_receive(run.session, bytes, size);
     CHECK((result < 0) == usbip_device_session_is_over(run.session));
     CHECK(!over || result < 0);
 }
@@ -615,6 +662,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     run.wild_at = run.depth = run.request_count = 0;
     run.imported = run.lost = false;
     run.fed = run.devid = 0;
+    run.in_place = data[0] & 0x10;
+    run.reads = 0;
     memcpy(run.wild, data + 1, WILD_SIZE);
     bool is_wild = data[0] & 0x40;
     unsigned device = data[0] & 3;
@@ -654,5 +703,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         CHECK(!usbip_device_is_claimed(run.devices[i]));
     usbip_bus_free(&run.bus);
     usbip_scheduler_free(&run.scheduler);
+    usbip_buffer_free(&run.output);
     return 0;
 }

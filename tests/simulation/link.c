@@ -45,28 +45,66 @@ static void take_outputs(struct link *link)
     put(&link->to_host, data, size);
 }
 
+/* How the device session gets what arrives. */
+enum receiving {
+    COPIES,
+    IN_PLACE_SENDS, /* what it says to that is taken from where it lies */
+    IN_PLACE_WAITS, /* its socket is full: it has to copy what it has lent */
+    RECEIVINGS,
+};
+
+static void take_pieces(struct link *link)
+{
+    const struct usbip_output_piece *pieces;
+    size_t count;
+    usbip_device_session_take_pieces(link->device, &pieces, &count);
+    for (size_t i = 0; i < count; i++) {
+        put(&link->to_host, pieces[i].data, pieces[i].size);
+        link->lent += pieces[i].origin == USBIP_OUTPUT_PASSING;
+    }
+}
+
+static void feed_device(struct link *link, const uint8_t *data, size_t size, enum receiving how)
+{
+    if (how == COPIES) {
+        usbip_device_session_receive(link->device, data, size);
+        return;
+    }
+    usbip_device_session_receive_in_place(link->device, data, size);
+    if (how == IN_PLACE_SENDS)
+        take_pieces(link);
+    usbip_device_session_settle(link->device);
+}
+
 static size_t on_its_way(const struct stream *stream)
 {
     return stream->bytes.size - stream->delivered;
 }
 
-/* A copy of the fragment is delivered, so that reading beyond it is seen by a sanitizer. */
-static void deliver(struct link *link, struct stream *stream, size_t size)
+/*
+ * A copy of the fragment is delivered, so that a sanitizer sees who reads beyond it, or when it is
+ * gone; without one, the bytes are wrong.
+ */
+static void deliver(struct link *link, struct stream *stream, size_t size, enum receiving how)
 {
     struct usbip_buffer fragment = {0};
     usbip_buffer_append(&fragment, stream->bytes.data + stream->delivered, size);
     stream->delivered += size;
     if (stream == &link->to_device)
-        usbip_device_session_receive(link->device, fragment.data, size);
+        feed_device(link, fragment.data, size, how);
     else
         usbip_host_session_receive(link->host, fragment.data, size);
+    memset(fragment.data, 0, size);
     usbip_buffer_free(&fragment);
 }
 
 static size_t random_fragment(struct random *random, size_t size)
 {
     static const uint32_t limits[] = {2, 64, 1024, UINT32_MAX};
-    uint32_t limit = limits[random_below(random, 4)];
+    uint32_t which = random_below(random, 5);
+    if (which == 4)
+        return size;
+    uint32_t limit = limits[which];
     if (size < limit)
         limit = (uint32_t)size;
     return 1 + random_below(random, limit);
@@ -79,7 +117,8 @@ void link_deliver_some(struct link *link, struct random *random)
     struct stream *stream = streams[random_below(random, 2)];
     size_t size = on_its_way(stream);
     if (size > 0)
-        deliver(link, stream, random_fragment(random, size));
+        deliver(link, stream, random_fragment(random, size),
+                (enum receiving)random_below(random, RECEIVINGS));
 }
 
 void link_deliver_all(struct link *link)
@@ -90,9 +129,9 @@ void link_deliver_all(struct link *link)
         if (out == 0 && in == 0)
             return;
         if (out > 0)
-            deliver(link, &link->to_device, out);
+            deliver(link, &link->to_device, out, IN_PLACE_SENDS);
         if (in > 0)
-            deliver(link, &link->to_host, in);
+            deliver(link, &link->to_host, in, COPIES);
     }
 }
 

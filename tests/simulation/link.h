@@ -19,6 +19,7 @@ struct link {
     struct usbip_host_session *host;
     struct usbip_device_session *device;
     struct stream to_device, to_host;
+    uint64_t lent; /* payloads that the device session sent from where they were received */
 };
 
 /* Both sessions are new and owned by the link. Returns false when memory is out. */

@@ -257,7 +257,10 @@ void model_act(struct model *model, struct random *random, uint64_t now_ms)
     case 7:
     case 8:
     case 9:
-        ask_for_data(model, 1 + random_below(random, 16),
+        ask_for_data(model,
+                     1 + random_below(random, random_one_in(random, 2)
+                                                  ? MODEL_BUFFER_SIZE / FTDI_PACKET_SIZE
+                                                  : 16),
                      random_one_in(random, 4) ? 1 + random_below(random, 20) : 0, now_ms);
         break;
     default:
@@ -316,6 +319,7 @@ void model_disconnect(struct model *model)
             fail(model, "a transfer (%s) has no ending after the link broke",
                  kind_names[model->transfers[i].kind]);
     }
+    model->lent += model->link.lent;
     link_close(&model->link);
     model->linked = model->attached = false;
     model->sent.size = model->received.size = model->compared = 0;

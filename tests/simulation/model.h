@@ -16,7 +16,7 @@
 
 enum {
     MODEL_MAX_TRANSFERS = 24,
-    MODEL_BUFFER_SIZE = 2048,
+    MODEL_BUFFER_SIZE = 3 * USBIP_OUTPUT_MIN_LOAN,
     MODEL_FAILURE_SIZE = 256,
 };
 
@@ -57,7 +57,7 @@ struct model {
     size_t compared;
     uint8_t setting; /* the last one written */
 
-    uint64_t endings;
+    uint64_t endings, lent;           /* of all links */
     char failure[MODEL_FAILURE_SIZE]; /* "" while all is as it must be */
     bool trace;
 };

@@ -136,7 +136,7 @@ static void reset_variant(struct trial *trial)
     client->heard = 0;
     client->told_timeout = false;
     client->reconnect_ms = 0;
-    trial->server->hooks = (struct hooks){NULL};
+    trial->server->hooks = (struct hooks){0};
     trial->server->context = NULL;
     case_server_plug(trial->server, &client_usual_device);
 }

@@ -94,6 +94,7 @@ static void test_send_refused(void)
     CU_ASSERT_FALSE(send_text(0x84, "x"));
     CU_ASSERT_FALSE(send_text(0x80, "x"));
     CU_ASSERT_FALSE(send_text(0x01, "x"));
+    CU_ASSERT_FALSE(send_text(IN | 0x10, "x")); /* no bEndpointAddress has such a bit */
     CU_ASSERT_FALSE(usbip_device_send(raw->device, IN, bytes, USBIP_FIFO_SIZE + 1));
     CU_ASSERT_TRUE(usbip_device_send(raw->device, IN, bytes, USBIP_FIFO_SIZE - 1000));
     CU_ASSERT_FALSE(usbip_device_send(raw->device, INTERRUPT, bytes, 1000));
@@ -238,6 +239,49 @@ static void test_out_that_fills_the_output(void)
     end();
 }
 
+enum { LARGE = 400000 }; /* three fill the output */
+
+static bool sent_all;
+
+static void send_four(struct recorder *recorder, const char *word)
+{
+    static uint8_t bytes[LARGE];
+    if (strncmp(word, "out", 3) != 0)
+        return;
+    for (unsigned i = 0; i < 4; i++) {
+        bytes[0]++;
+        sent_all &= usbip_device_send(recorder->device, IN, bytes, sizeof bytes);
+    }
+}
+
+/* What is sent while there is room goes out behind what was kept when there was none. */
+static void test_send_behind_kept_messages(void)
+{
+    uint8_t *bytes = calloc(1, LARGE);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(bytes);
+    begin();
+    for (uint32_t i = 1; i <= 8; i++)
+        submit_in(&client, i, IN, LARGE, NULL);
+    sent_all = true;
+    raw->then = send_four;
+    submit_out(&client, 11, OUT, "61", NULL); /* the fourth message is kept */
+    submit_out(&client, 12, OUT, "62", NULL); /* has to wait until there is room again */
+    CU_ASSERT_TRUE(called(raw, "in81 in81 in81 in81 in81 in81 in81 in81 out02=61"));
+    for (uint32_t i = 1; i <= 8; i++) {
+        bytes[0] = (uint8_t)i;
+        CU_ASSERT_TRUE(got_in_bytes(&client, i, 0, bytes, LARGE));
+        if (i == 3)
+            CU_ASSERT_TRUE(got_out(&client, 11, 0, 1));
+        if (i == 6)
+            CU_ASSERT_TRUE(got_out(&client, 12, 0, 1));
+    }
+    CU_ASSERT_TRUE(sent_all);
+    CU_ASSERT_TRUE(called(raw, "out02=62"));
+    CU_ASSERT_TRUE(got_nothing(&client));
+    end();
+    free(bytes);
+}
+
 /* Without out(), in() and control() there is a sink that stalls every request. */
 static void test_no_behaviour(void)
 {
@@ -275,6 +319,7 @@ int main(void)
         {"out()", test_out},
         {"halt from within out()", test_halt_from_within_out},
         {"out() that fills the output", test_out_that_fills_the_output},
+        {"sent behind what is kept", test_send_behind_kept_messages},
         {"no behaviour", test_no_behaviour},
         CU_TEST_INFO_NULL,
     };

@@ -24,6 +24,9 @@ enum {
     TIMEOUT_S = 20, /* for what never takes so long */
     PIECE = 4096,
     SLOW_PAIRS = 8192, /* 32 MiB each way, more than all buffers together */
+    SMALL_BUFFER = 16 << 10,
+    BURSTS = 20,
+    LENT_PAIRS = BURSTS * 100,
     URB_REPLY = USBIP_HEADER_SIZE,
 };
 
@@ -36,7 +39,10 @@ static struct usbip_echo echoes[DEVICES];
 static struct usbip_server *server;
 static char bound[USBIP_SERVER_ADDRESS_SIZE], error_text[USBIP_SERVER_ERROR_SIZE];
 static int port;
-static uint64_t seed = 1; /* of the faults */
+static uint64_t seed = 1;                      /* of the faults */
+static struct usbip_behaviour others[DEVICES]; /* instead of echoing, where there is one */
+static struct usbip_source source;
+static int buffer_size; /* for what the server sends; 0: the usual one */
 
 /* ---- The server's side ---- */
 
@@ -51,7 +57,9 @@ static void add_devices(void)
         .speed = USBIP_SPEED_FULL,
     };
     for (int i = 0; i < DEVICES; i++) {
-        const struct usbip_behaviour behaviour = {&usbip_echo_ops, &echoes[i]};
+        struct usbip_behaviour behaviour = {&usbip_echo_ops, &echoes[i]};
+        if (others[i].ops)
+            behaviour = others[i];
         char text[256];
         struct usbip_device *device = usbip_device_new(&options, &usbip_function_cdc_acm,
                                                        &behaviour, &scheduler, &bus.log, text);
@@ -92,10 +100,20 @@ static void *run_loop(void *unused)
     return NULL;
 }
 
+/* Connections inherit it from the listener. */
+static void set_send_buffer_size(uv_handle_t *handle, void *unused)
+{
+    (void)unused;
+    if (uv_handle_get_type(handle) == UV_TCP)
+        CU_ASSERT_EQUAL_FATAL(uv_send_buffer_size(handle, &buffer_size), 0);
+}
+
 static void listen_on(const char *address)
 {
     port = usbip_server_listen(server, address, bound, error_text);
     CU_ASSERT_FATAL(port > 0);
+    if (buffer_size > 0)
+        uv_walk(&loop, set_send_buffer_size, NULL);
     uv_async_init(&loop, &stop_request, on_stop);
     CU_ASSERT_EQUAL_FATAL(pthread_create(&thread, NULL, run_loop, NULL), 0);
 }
@@ -132,6 +150,8 @@ static int connect_client(void)
     CU_ASSERT_FATAL(fd >= 0);
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout);
+    if (buffer_size > 0)
+        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &buffer_size, sizeof buffer_size);
     CU_ASSERT_EQUAL_FATAL(connect(fd, (const struct sockaddr *)&address, sizeof address), 0);
     return fd;
 }
@@ -372,18 +392,31 @@ struct slow_client {
     size_t output_size, sent, input_size, received;
 };
 
-static void make_pairs(struct slow_client *client)
+/* Of all that is echoed. Two places look alike seldom, whatever lies between them. */
+static uint8_t echoed_byte(size_t at)
+{
+    return (uint8_t)(at ^ at >> 7 ^ at >> 15);
+}
+
+/* An OUT transfer and an IN transfer each. Where the latter comes first, the echo goes straight
+ * into it. */
+static void make_pairs(struct slow_client *client, uint32_t count, bool in_first)
 {
     const size_t pair = 2 * USBIP_HEADER_SIZE + PIECE;
-    client->output_size = client->input_size = SLOW_PAIRS * pair;
+    client->output_size = client->input_size = count * pair;
     client->output = malloc(client->output_size);
     client->input = malloc(client->input_size);
     REQUIRE(client->output && client->input);
-    for (uint32_t i = 0; i < SLOW_PAIRS; i++) {
-        uint8_t *at = client->output + i * pair;
-        make_submit(at, 1, 2 * i + 2, 1, false, PIECE);
-        memset(at + USBIP_HEADER_SIZE, (int)(i % 251), PIECE);
-        make_submit(at + USBIP_HEADER_SIZE + PIECE, 1, 2 * i + 3, 1, true, PIECE);
+    for (uint32_t i = 0; i < count; i++) {
+        uint8_t *in = client->output + i * pair, *out = in + USBIP_HEADER_SIZE;
+        if (!in_first) {
+            out = in;
+            in += USBIP_HEADER_SIZE + PIECE;
+        }
+        make_submit(in, 1, 2 * i + 3, 1, true, PIECE);
+        make_submit(out, 1, 2 * i + 2, 1, false, PIECE);
+        for (size_t j = 0; j < PIECE; j++)
+            out[USBIP_HEADER_SIZE + j] = echoed_byte((size_t)i * PIECE + j);
     }
 }
 
@@ -434,12 +467,13 @@ static bool is_echo(const struct slow_client *client)
         if (header.seqnum % 2 == 0)
             continue;
         for (size_t i = 0; i < header.ret_submit.actual_length; i++, bytes++) {
-            if (client->input[at + i] != bytes / PIECE % 251)
+            if (client->input[at + i] != echoed_byte(bytes))
                 return false;
         }
         at += header.ret_submit.actual_length;
     }
-    return bytes == (size_t)SLOW_PAIRS * PIECE;
+    const size_t pair = 2 * USBIP_HEADER_SIZE + PIECE;
+    return bytes == client->output_size / pair * PIECE;
 }
 
 static void test_slow_reader(void)
@@ -447,7 +481,7 @@ static void test_slow_reader(void)
     start_server();
     struct slow_client client = {.fd = import(1)};
     int other = import(2);
-    make_pairs(&client);
+    make_pairs(&client, SLOW_PAIRS, false);
     send_until_blocked(&client);
     /* The server has stopped reading, instead of keeping everything. */
     CU_ASSERT_FATAL(client.sent < client.output_size);
@@ -465,6 +499,118 @@ static void test_slow_reader(void)
     free(client.output);
     free(client.input);
     stop_server();
+}
+
+/*
+ * What is lent to the server's output does not fit into the socket as a whole: the rest, from the
+ * middle of a payload on, is sent when the client reads, and the next requests have been received
+ * where it lay. Each burst of requests is more than the server reads at once.
+ */
+static void test_lent_to_a_slow_reader(void)
+{
+    buffer_size = SMALL_BUFFER;
+    start_server();
+    struct slow_client client = {.fd = import(1)};
+    make_pairs(&client, LENT_PAIRS, true);
+    for (size_t at = 0; at < client.output_size; at += client.output_size / BURSTS) {
+        send_all(client.fd, client.output + at, client.output_size / BURSTS);
+        receive_all(client.fd, client.input + at, client.output_size / BURSTS);
+    }
+    CU_ASSERT_TRUE(is_echo(&client));
+    /* Once more, and gone while some of it is on its way. */
+    send_until_blocked(&client);
+    CU_ASSERT(client.sent < client.output_size);
+    reset_client(client.fd);
+    close(import_when_free(1));
+    free(client.output);
+    free(client.input);
+    stop_server();
+    buffer_size = 0;
+}
+
+/* Asks for much at once and reads it later. Returns how many bytes of the source have come. */
+static size_t read_source(int fd, uint32_t count, uint32_t size, size_t at)
+{
+    uint8_t *bytes = malloc(USBIP_HEADER_SIZE + (size_t)size);
+    struct usbip_header header;
+    REQUIRE(bytes != NULL);
+    for (uint32_t i = 0; i < count; i++) {
+        make_submit(bytes, 2, 10 + i, 1, true, size);
+        send_all(fd, bytes, USBIP_HEADER_SIZE);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        receive_all(fd, bytes, USBIP_HEADER_SIZE);
+        REQUIRE(usbip_decode_header(bytes, &header) == 0);
+        CU_ASSERT_EQUAL_FATAL(header.seqnum, 10 + i);
+        CU_ASSERT_EQUAL_FATAL(header.ret_submit.status, 0);
+        CU_ASSERT_FATAL(header.ret_submit.actual_length <= size);
+        receive_all(fd, bytes, header.ret_submit.actual_length);
+        size_t wrong = 0;
+        for (uint32_t j = 0; j < header.ret_submit.actual_length; j++, at++)
+            wrong += bytes[j] != at % USBIP_SOURCE_PERIOD;
+        CU_ASSERT_EQUAL_FATAL(wrong, 0);
+    }
+    free(bytes);
+    return at;
+}
+
+static void test_slow_reader_of_a_source(void)
+{
+    others[1] = (struct usbip_behaviour){&usbip_source_ops, &source};
+    buffer_size = SMALL_BUFFER;
+    start_server();
+    int fd = import(2);
+    uint8_t bytes[URB_REPLY];
+    make_submit(bytes, 2, 2, 0, false, 0);
+    usbip_encode_setup(
+        bytes + 40, &(struct usbip_setup){0x21, CDC_SET_CONTROL_LINE_STATE, USBIP_LINE_DTR, 0, 0});
+    send_all(fd, bytes, sizeof bytes);
+    receive_all(fd, bytes, URB_REPLY);
+    size_t at = 0;
+    for (int i = 0; i < 4; i++) {
+        at = read_source(fd, 1000, PIECE, at);
+        at = read_source(fd, 100, 100000, at); /* more than the source has at once */
+    }
+    CU_ASSERT(at > (size_t)8 * USBIP_SESSION_OUTPUT_LIMIT);
+    close(fd);
+    stop_server();
+    others[1] = (struct usbip_behaviour){0};
+    buffer_size = 0;
+}
+
+/* The echo is the last that is said. */
+static bool echo_and_cut(void *context, const uint8_t *data, size_t size)
+{
+    const struct usbip_echo *echo = context;
+    struct usbip_fault_options options;
+    char text[USBIP_FAULT_ERROR_SIZE];
+    bool well = usbip_echo_ops.data(context, data, size) &&
+                usbip_fault_options_parse(&options, "close:after=100", text) &&
+                usbip_fault_add(&bus.faults, &options, NULL, NULL, text);
+    usbip_device_unplug(echo->device);
+    return well;
+}
+
+/* Our side is closed within a reading; what the client says then is still read, and dropped. */
+static void test_lent_and_cut(void)
+{
+    static const uint8_t more[8 << 20]; /* more than all buffers hold */
+    const struct usbip_behaviour_ops ops = {.start = usbip_echo_ops.start, .data = echo_and_cut};
+    uint8_t bytes[2 * USBIP_HEADER_SIZE + PIECE] = {0};
+    others[0] = (struct usbip_behaviour){&ops, &echoes[0]};
+    start_server();
+    int fd = import(1);
+    make_submit(bytes, 1, 2, 1, true, PIECE);
+    make_submit(bytes + USBIP_HEADER_SIZE, 1, 3, 1, false, PIECE);
+    memset(bytes + (sizeof bytes - PIECE), 'a', PIECE);
+    send_all(fd, bytes, sizeof bytes);
+    receive_all(fd, bytes, 100);
+    CU_ASSERT_EQUAL(bytes[99], 'a');
+    CU_ASSERT_TRUE(is_closed(fd));
+    send_all(fd, more, sizeof more);
+    close(fd);
+    stop_server();
+    others[0] = (struct usbip_behaviour){0};
 }
 
 /* All at once, each with a device or a list. */
@@ -736,7 +882,7 @@ static void test_fault_stop_reading(void)
                       (const char *const[]){"stop_reading:after=400,ms=50,device=1-1", NULL});
     struct slow_client client = {.fd = import(1)};
     int other = import(2);
-    make_pairs(&client);
+    make_pairs(&client, SLOW_PAIRS, false);
     exchange(other, 2, "undisturbed");
     finish(&client);
     CU_ASSERT_TRUE(is_echo(&client));
@@ -752,7 +898,7 @@ static void test_fault_stop_reading(void)
     usbip_encode_import_request(bytes, "1-1");
     send_all(client.fd, bytes, USBIP_IMPORT_REQUEST_SIZE);
     receive_all(client.fd, bytes, sizeof bytes);
-    make_pairs(&client);
+    make_pairs(&client, SLOW_PAIRS, false);
     send_until_blocked(&client);
     CU_ASSERT(client.sent < client.output_size);
     CU_ASSERT_EQUAL(listed_devices(), 1);
@@ -839,7 +985,7 @@ static void test_virtual_time_with_a_client_that_does_not_read(void)
     usbip_timer_arm(&scheduler, &timer, 1000000);
     listen_on("127.0.0.1:0");
     struct slow_client client = {.fd = import(1)};
-    make_pairs(&client);
+    make_pairs(&client, SLOW_PAIRS, false);
     send_until_blocked(&client);
     unsigned before = ticks;
     uint64_t begin = uv_hrtime();
@@ -876,6 +1022,9 @@ int main(void)
         {"reset in the middle of a payload", test_reset_in_payload},
         {"protocol error", test_protocol_error},
         {"slow reader", test_slow_reader},
+        {"lent to a slow reader", test_lent_to_a_slow_reader},
+        {"slow reader of a source", test_slow_reader_of_a_source},
+        {"lent and cut", test_lent_and_cut},
         {"many clients", test_many_clients},
         {"out of descriptors", test_out_of_descriptors},
         {"close with clients", test_close_with_clients},
