@@ -579,12 +579,12 @@ static void test_slow_reader_of_a_source(void)
 }
 
 /* The echo is the last that is said. */
-static bool echo_and_cut(void *context, unsigned port, const uint8_t *data, size_t size)
+static bool echo_and_cut(void *context, unsigned chip_port, const uint8_t *data, size_t size)
 {
     const struct usbip_echo *echo = context;
     struct usbip_fault_options options;
     char text[USBIP_FAULT_ERROR_SIZE];
-    bool well = usbip_echo_ops.data(context, port, data, size) &&
+    bool well = usbip_echo_ops.data(context, chip_port, data, size) &&
                 usbip_fault_options_parse(&options, "close:after=100", text) &&
                 usbip_fault_add(&bus.faults, &options, NULL, NULL, text);
     usbip_device_unplug(echo->device);
