@@ -9,7 +9,10 @@
 #include "protocol/usb.h"
 
 /* Instructions between two looks at the limits. */
-enum { INSTRUCTIONS_PER_LOOK = 1000 };
+enum {
+    INSTRUCTIONS_PER_LOOK = 1000,
+    COLLECT_AT_PERCENT = 400, /* of the memory that the last collection has left */
+};
 
 static const char *const hook_names[HOOK_COUNT] = {
     [HOOK_ATTACH] = "on_attach",
@@ -737,6 +740,8 @@ struct usbip_script *usbip_script_new(const struct usbip_script_options *options
     /* Most devices of many are idle: what the loading has left shall not stay until they are used.
      */
     lua_gc(L, LUA_GCCOLLECT);
+    /* A small script is gone through in no time, but not after every 26 KiB of bytes received. */
+    lua_gc(L, LUA_GCSETPAUSE, COLLECT_AT_PERCENT);
     if (status != LUA_OK) {
         script_error_text(script, L, status, error_text);
         error_text[strcspn(error_text, "\n")] = '\0';

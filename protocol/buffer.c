@@ -20,11 +20,9 @@ uint8_t *usbip_buffer_reserve(struct usbip_buffer *buffer, size_t size)
         return NULL;
     needed = buffer->size + size;
     if (buffer->data == NULL || needed > buffer->capacity) {
-        capacity = buffer->capacity > SIZE_MAX / 2 ? SIZE_MAX : buffer->capacity * 2;
-        if (capacity < needed)
-            capacity = needed;
-        if (capacity < MIN_CAPACITY)
-            capacity = MIN_CAPACITY;
+        capacity = MIN_CAPACITY;
+        while (capacity < needed)
+            capacity = capacity > SIZE_MAX / 2 ? SIZE_MAX : capacity * 2;
         data = realloc(buffer->data, capacity);
         if (data == NULL)
             return NULL;
