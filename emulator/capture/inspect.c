@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "protocol/configuration.h"
+
 enum { EXIT_USAGE = 2 };
 
 static const char help[] =
@@ -112,6 +114,27 @@ static uint64_t count_unknown_lengths(const struct inspection *inspection, uint3
     return count;
 }
 
+/* Transfers that no host can ask for again. */
+static uint64_t count_unreachable(const struct inspection *inspection)
+{
+    const struct usbip_capture_device *device = inspection->device;
+    const struct usbip_description *description = inspection->description;
+    struct usbip_configuration table;
+    uint64_t count = 0;
+    if (usbip_parse_configuration(description->configuration, description->configuration_size,
+                                  &table) < 0)
+        return 0;
+    for (unsigned i = 0; i < device->endpoint_count; i++) {
+        uint8_t address = device->endpoints[i].address;
+        bool described = (address & 0x0f) == 0;
+        for (unsigned j = 0; j < table.endpoint_count; j++)
+            described |= table.endpoints[j].bEndpointAddress == address;
+        if (!described)
+            count += device->endpoints[i].transfers;
+    }
+    return count;
+}
+
 void inspect_find_gaps(const struct inspection *inspection, struct inspect_gap gaps[INSPECT_GAPS])
 {
     const struct usbip_capture_device *device = inspection->device;
@@ -130,6 +153,8 @@ void inspect_find_gaps(const struct inspection *inspection, struct inspect_gap g
          0},
         {"configuration_descriptor", "configuration descriptor",
          description->configuration_origin == USBIP_ORIGIN_SYNTHESISED, 0},
+        {"endpoints", "transfers on endpoints that the configuration lacks",
+         count_unreachable(inspection), 0},
         {"strings", "strings that the device descriptor names", count_missing_strings(description),
          0},
     };

@@ -348,7 +348,7 @@ static int check_device(struct checking *checking, struct usbip_device *device)
     const struct usbip_capture_device *d = &replay->capture->devices[replay->index];
     snprintf(checking->check->device, sizeof checking->check->device, "%u.%u %04x:%04x %s", d->bus,
              d->address, replay->description.device.idVendor, replay->description.device.idProduct,
-             d->chip ? d->chip->name : "");
+             replay->description.chip ? replay->description.chip->name : "");
     checking->capture = replay->capture;
     checking->states = calloc(replay->capture->transfer_count + 1u, 1);
     for (unsigned i = 0; i < USBIP_CAPTURE_ENDPOINTS; i++)

@@ -373,7 +373,7 @@ int replay_plan_make(struct replay_plan *plan, const struct usbip_capture *captu
                      const struct usbip_description *description)
 {
     struct making making = {.plan = plan, .capture = capture, .device = device};
-    const struct usbip_chip *chip = capture->devices[device].chip;
+    const struct usbip_chip *chip = description->chip;
     *plan = (struct replay_plan){
         .capture = capture,
         .is_ftdi = chip && chip->family == USBIP_CHIP_FTDI,
