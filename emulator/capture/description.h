@@ -30,7 +30,7 @@ struct usbip_description {
     enum usbip_description_origin configuration_origin;
     uint32_t configuration_record;
     enum usbip_speed speed;
-    bool speed_is_known; /* else it is guessed */
+    bool speed_is_known;           /* else it is guessed */
     const struct usbip_chip *chip; /* NULL: none that we know */
     /* UTF-8, by index; NULL: the file does not have it. */
     char *strings[USBIP_DESCRIPTION_STRINGS];

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <zlib.h>
 
+#include "emulator/capture/chip.h"
 #include "emulator/replay/replay_internal.h"
 #include "protocol/ftdi.h"
 
@@ -46,6 +47,16 @@ bool usbip_replay_parse_end(const char *word, enum usbip_replay_end *end)
     return found;
 }
 
+bool usbip_replay_parse_import(const char *word, enum usbip_replay_import *import)
+{
+    static const char *const words[] = {"restart", "continue"};
+    unsigned index;
+    bool found = find_word(word, words, 2, &index);
+    if (found)
+        *import = (enum usbip_replay_import)index;
+    return found;
+}
+
 bool usbip_replay_parse_match(const char *word, enum usbip_replay_match *match)
 {
     static const char *const words[] = {"exact", "setup", "any"};
@@ -53,6 +64,16 @@ bool usbip_replay_parse_match(const char *word, enum usbip_replay_match *match)
     bool found = find_word(word, words, 3, &index);
     if (found)
         *match = (enum usbip_replay_match)index;
+    return found;
+}
+
+bool usbip_replay_parse_errors(const char *word, bool *skip)
+{
+    static const char *const words[] = {"replay", "skip"};
+    unsigned index;
+    bool found = find_word(word, words, 2, &index);
+    if (found)
+        *skip = index == 1;
     return found;
 }
 
@@ -127,7 +148,7 @@ static void ask_hook(struct usbip_replay *replay, struct replay_cursor *cursor,
 {
     const struct usbip_replay_hooks *hooks = &replay->options.hooks;
     const uint8_t *recorded = cursor->data.data;
-    if (!hooks->edit || answer->stall)
+    if (!hooks->edit || answer->status != 0)
         return;
     hooks->edit(hooks->context, cursor->endpoint->address,
                 replay_transfer(replay, answer->transfer)->complete_record, &cursor->data);
@@ -165,7 +186,8 @@ static bool is_released(struct usbip_replay *replay, struct replay_cursor *curso
         replay->steps--;
     }
     if (!cursor->asked) {
-        uint32_t header = is_ftdi_data(replay, cursor) && !answer->stall ? FTDI_STATUS_SIZE : 0;
+        uint32_t header =
+            is_ftdi_data(replay, cursor) && answer->status == 0 ? FTDI_STATUS_SIZE : 0;
         cursor->asked = true;
         cursor->data = (struct usbip_replay_bytes){answer->data ? answer->data + header : NULL,
                                                    answer->size - header};
@@ -205,10 +227,22 @@ static void finish_answer(struct usbip_replay *replay, struct replay_cursor *cur
 
 /* ---- IN transfers ---- */
 
-static void halt(struct usbip_replay *replay, struct replay_cursor *cursor)
+/* A stall, or the transfer ends with the recorded error and with what had come of it. */
+static void fail(struct usbip_replay *replay, struct replay_cursor *cursor, struct usbip_urb *urb)
 {
+    int32_t status = answer_of(cursor)->status;
+    size_t size = cursor->data.size < urb->length ? cursor->data.size : urb->length;
+    if (status == -USBIP_EPIPE) {
+        finish_answer(replay, cursor);
+        usbip_device_halt(replay->device, cursor->endpoint->address);
+        return;
+    }
+    uint8_t *room = usbip_urb_reserve(urb, (uint32_t)size);
+    if (room && size > 0)
+        memcpy(room, cursor->data.data, size);
     finish_answer(replay, cursor);
-    usbip_device_halt(replay->device, cursor->endpoint->address);
+    cursor->after_full = false;
+    usbip_urb_complete(urb, status, room ? (uint32_t)size : 0);
 }
 
 /* Whether the device went on in the next transfer because this one was full. */
@@ -226,7 +260,7 @@ static bool was_full(const struct usbip_replay *replay, const struct replay_curs
 static bool says_nothing(const struct usbip_replay *replay, const struct replay_cursor *cursor,
                          const struct replay_answer *answer)
 {
-    return !answer->stall && cursor->data.size == 0 && cursor->endpoint->merges &&
+    return answer->status == 0 && cursor->data.size == 0 && cursor->endpoint->merges &&
            !cursor->after_full && replay->options.mode != USBIP_REPLAY_STRICT;
 }
 
@@ -251,7 +285,7 @@ static size_t take_data(struct usbip_replay *replay, struct replay_cursor *curso
             was_full(replay, cursor, answer) && replay->options.mode != USBIP_REPLAY_STRICT;
         finish_answer(replay, cursor);
         answer = answer_of(cursor);
-        if (!goes_on || !answer || !is_released_at_once(replay, cursor) || answer->stall ||
+        if (!goes_on || !answer || !is_released_at_once(replay, cursor) || answer->status != 0 ||
             cursor->data.size == 0)
             break;
     }
@@ -303,8 +337,8 @@ static void pump_data(struct usbip_replay *replay, struct replay_cursor *cursor)
         if (!urb)
             return;
         replay->touched = true;
-        if (answer_of(cursor)->stall)
-            halt(replay, cursor);
+        if (answer_of(cursor)->status != 0)
+            fail(replay, cursor, urb);
         else
             send_data(replay, cursor, urb);
     }
@@ -354,7 +388,7 @@ static void send_packets(struct usbip_replay *replay, struct replay_cursor *curs
     }
     do {
         packet = 0;
-        if (is_released_at_once(replay, cursor) && !answer_of(cursor)->stall)
+        if (is_released_at_once(replay, cursor) && answer_of(cursor)->status == 0)
             packet = put_packet(replay, cursor, room + size, length - size);
         if (packet == 0 && length - size >= FTDI_STATUS_SIZE) {
             memcpy(room + size, cursor->status, FTDI_STATUS_SIZE);
@@ -373,8 +407,8 @@ static void pump_packets(struct usbip_replay *replay, struct replay_cursor *curs
     while (is_released(replay, cursor) &&
            (urb = usbip_device_next_urb(replay->device, cursor->endpoint->address)) != NULL) {
         replay->touched = true;
-        if (answer_of(cursor)->stall)
-            halt(replay, cursor);
+        if (answer_of(cursor)->status != 0)
+            fail(replay, cursor, urb);
         else
             send_packets(replay, cursor, urb);
     }
@@ -531,9 +565,12 @@ static void on_start(void *context, struct usbip_device *device)
 static void on_attach(void *context)
 {
     struct usbip_replay *replay = context;
-    replay->round = 0;
-    replay->steps = 0;
-    rewind_replay(replay);
+    if (!replay->attached || replay->options.import == USBIP_REPLAY_RESTART) {
+        replay->round = 0;
+        replay->steps = 0;
+        rewind_replay(replay);
+    }
+    replay->attached = true;
     for (unsigned i = 0; i < sizeof replay->latency_ms / sizeof replay->latency_ms[0]; i++)
         replay->latency_ms[i] = FTDI_DEFAULT_LATENCY_MS;
 }
@@ -541,7 +578,7 @@ static void on_attach(void *context)
 static void on_detach(void *context)
 {
     struct usbip_replay *replay = context;
-    if (replay->touched && replay->round == 0)
+    if (replay->options.import == USBIP_REPLAY_RESTART && replay->touched && replay->round == 0)
         replay_count_missing(replay);
     for (unsigned i = 0; i < replay->plan.endpoint_count; i++) {
         usbip_timer_cancel(replay->scheduler, &replay->cursors[i].timer);
@@ -570,9 +607,22 @@ struct usbip_replay *usbip_replay_of(const struct usbip_device *device)
     return behaviour->ops == &replay_ops ? behaviour->context : NULL;
 }
 
+const char *usbip_replay_chip_name(const struct usbip_replay *replay)
+{
+    const struct usbip_chip *chip = replay->description.chip;
+    return chip ? chip->name : "an unknown chip";
+}
+
 bool usbip_replay_steps(const struct usbip_replay *replay)
 {
     return replay->options.mode == USBIP_REPLAY_STEP;
+}
+
+void usbip_replay_finish(struct usbip_replay *replay)
+{
+    if (replay->options.import == USBIP_REPLAY_CONTINUE && replay->touched && replay->round == 0)
+        replay_count_missing(replay);
+    replay->touched = false;
 }
 
 void usbip_replay_step(struct usbip_replay *replay, uint32_t count)
@@ -628,8 +678,8 @@ static int load(struct usbip_replay *replay, const struct usbip_log *log,
         usbip_log(log, USBIP_LOG_INFO, "%s: device %u.%u %04x:%04x, %s", options->path, d->bus,
                   d->address, replay->description.device.idVendor,
                   replay->description.device.idProduct, reason);
-    if (replay_plan_make(&replay->plan, replay->capture, replay->index, &replay->description) ==
-        0) {
+    if (replay_plan_make(&replay->plan, replay->capture, replay->index, &replay->description,
+                         !options->skip_errors) == 0) {
         replay->done = calloc(replay->plan.ask_count + 1u, sizeof *replay->done);
         replay->path = strdup(options->path);
     }

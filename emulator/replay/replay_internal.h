@@ -58,7 +58,8 @@ struct usbip_replay {
     uint32_t prefix;                                       /* all asks before this one are done */
     uint32_t latency_ms[4];                                /* FTDI, by port */
     uint64_t steps;                                        /* that USBIP_REPLAY_STEP has left */
-    bool touched; /* this session, or round, something came or went */
+    bool touched;  /* this session, or round, something came or went */
+    bool attached; /* there has been a client */
     bool pumping;
     uint32_t round; /* of USBIP_REPLAY_LOOP */
     struct usbip_timer end_timer;

@@ -39,6 +39,8 @@ expect 2 "$name: --speed 0: not a number from 0.001 to 1000000$help" --speed 0 "
 expect 2 "$name: --speed nan: not a number from 0.001 to 1000000$help" --speed nan "$capture"
 expect 2 "$name: --at-end stop: not hold, loop, stall or disconnect$help" --at-end stop "$capture"
 expect 2 "$name: --match some: not exact, setup or any$help" --match some "$capture"
+expect 2 "$name: --errors no: not replay or skip$help" --errors no "$capture"
+expect 2 "$name: --at-import wait: not restart or continue$help" --at-import wait "$capture"
 expect 2 "$name: --device 1-1: neither BUS.DEV in decimal nor VID:PID in hexadecimal$help" \
     --device 1-1 "$capture"
 name='usbip-emulator replay-check'
@@ -46,6 +48,7 @@ help="; $name --help shows the options"
 expect 2 "$name: no FILE given$help" replay-check
 expect 2 "$name: --replay step: not gated, strict, timed or free$help" \
     replay-check --replay step "$capture"
+expect 2 "$name: --errors no: not replay or skip$help" replay-check --errors no "$capture"
 
 # Files that are no good: one line, and no server.
 head -c 3000 "$capture" >cut.pcap
@@ -64,5 +67,14 @@ for mode in gated strict timed free; do
     "$tool" replay-check --replay "$mode" captures/*.pcap >output || fail "$mode: $(cat output)"
     [ "$(grep -c ' 0 divergences' output)" -eq ${#originals[@]} ] || fail "$mode: $(cat output)"
 done
+
+# The device's line names the chip.
+mkfifo output.fifo
+"$tool" --listen 127.0.0.1:0 "$capture" >output.fifo &
+read -r line <output.fifo
+kill $!
+wait $!
+[ "$line" = "1-1  0403:6001  \"Echo\"  replay of FT232R  $capture" ] || fail "the device: $line"
+[[ $(cat "$docs") == *"$line"* ]] || fail "docs/captures.md does not show: $line"
 
 [ $failures -eq 0 ]
