@@ -16,7 +16,8 @@ enum {
     MAX_WAITING_SEGMENTS = 1024,
     /* Packets of the peer that acknowledge a segment which is not in the file. A recorder may swap
      * packets, but not by more. */
-    MAX_ACKNOWLEDGED = 32,
+    MAX_AHEAD = 32,
+    MAX_GAP = 64 << 20, /* bytes; a larger one is another connection's number */
     MAX_EXTENSION_HEADERS = 8,
     MAX_VLAN_TAGS = 4,
 };
@@ -59,7 +60,9 @@ struct end_point {
 struct segment {
     struct segment *next;
     uint32_t sequence, size, missing; /* missing: cut off by the recorder, behind size */
-    struct capture_record record;     /* without its bytes */
+    bool has_acknowledgement;
+    uint32_t acknowledgement;
+    struct capture_record record; /* without its bytes */
     uint8_t bytes[];
 };
 
@@ -68,7 +71,8 @@ struct half {
     uint32_t next;           /* sequence number of the byte that is due */
     struct segment *waiting; /* in order of their sequence numbers */
     size_t waiting_size;
-    unsigned waiting_count, acknowledged;
+    unsigned waiting_count;
+    unsigned ahead; /* packets of the peer that acknowledge more than was delivered */
 };
 
 struct connection {
@@ -201,7 +205,7 @@ static int deliver(struct capture_builder *builder, struct connection *connectio
     struct capture_usbip_stream *stream = connection->stream;
     struct half *half = &connection->halves[direction];
     half->next += size + missing;
-    half->acknowledged = 0;
+    half->ahead = 0;
     if (capture_usbip_stream_is_foreign(stream))
         return 0;
     if (size > 0 && capture_usbip_stream_feed(builder, stream, direction, record, bytes, size) < 0)
@@ -236,35 +240,84 @@ static int take_first_waiting(struct capture_builder *builder, struct connection
     return result;
 }
 
-/* Delivers the segments whose turn has come. */
-static int drain(struct capture_builder *builder, struct connection *connection, unsigned direction)
+/* Whether the sender of this had received more from its peer than was delivered: then that comes
+ * first, so that no reply is before its request. */
+static bool is_ahead(const struct connection *connection, unsigned direction,
+                     bool has_acknowledgement, uint32_t acknowledgement)
 {
-    const struct half *half = &connection->halves[direction];
-    while (half->waiting && (int32_t)(half->waiting->sequence - half->next) <= 0) {
+    const struct half *peer = &connection->halves[!direction];
+    uint32_t gap = acknowledgement - peer->next;
+    return has_acknowledgement && peer->started && gap > 0 && gap <= MAX_GAP;
+}
+
+static bool is_in_turn(const struct half *half)
+{
+    return half->waiting && (int32_t)(half->waiting->sequence - half->next) <= 0;
+}
+
+static bool is_due(const struct connection *connection, unsigned direction)
+{
+    const struct segment *segment = connection->halves[direction].waiting;
+    return is_in_turn(&connection->halves[direction]) &&
+           !is_ahead(connection, direction, segment->has_acknowledgement, segment->acknowledgement);
+}
+
+/* Delivers the segments whose turn has come, of both directions. */
+static int drain(struct capture_builder *builder, struct connection *connection)
+{
+    for (;;) {
+        unsigned direction = is_due(connection, 0) ? 0 : 1;
+        if (!is_due(connection, direction))
+            return 0;
         if (take_first_waiting(builder, connection, direction) < 0)
             return -1;
     }
-    return 0;
 }
 
-/* What is missing in front of the waiting segments will not come any more. */
-static int skip_gap(struct capture_builder *builder, struct connection *connection,
-                    unsigned direction)
+/* What is missing before `sequence` will not come any more. */
+static void skip_to(struct capture_builder *builder, struct connection *connection,
+                    unsigned direction, uint32_t sequence)
 {
     struct half *half = &connection->halves[direction];
-    uint32_t gap = half->waiting->sequence - half->next;
     if (!capture_usbip_stream_is_foreign(connection->stream))
-        capture_usbip_stream_skip(builder, connection->stream, direction, gap);
-    half->next = half->waiting->sequence;
-    half->acknowledged = 0;
-    return drain(builder, connection, direction);
+        capture_usbip_stream_skip(builder, connection->stream, direction, sequence - half->next);
+    half->next = sequence;
+    half->ahead = 0;
+}
+
+/* Nor does what is missing here and was acknowledged up to this number. */
+static int skip_acknowledged(struct capture_builder *builder, struct connection *connection,
+                             unsigned direction, uint32_t acknowledgement)
+{
+    const struct half *half = &connection->halves[direction];
+    if (is_in_turn(half)) {
+        /* Both wait for each other, which no real connection does. */
+        if (take_first_waiting(builder, connection, direction) < 0)
+            return -1;
+    } else if (half->waiting && (int32_t)(half->waiting->sequence - acknowledgement) < 0) {
+        skip_to(builder, connection, direction, half->waiting->sequence);
+    } else {
+        skip_to(builder, connection, direction, acknowledgement);
+    }
+    return drain(builder, connection);
+}
+
+/* The first segment that waits in this direction does so no longer for what is before it. */
+static int stop_waiting(struct capture_builder *builder, struct connection *connection,
+                        unsigned direction)
+{
+    const struct half *half = &connection->halves[direction];
+    if (is_in_turn(half))
+        return skip_acknowledged(builder, connection, !direction, half->waiting->acknowledgement);
+    skip_to(builder, connection, direction, half->waiting->sequence);
+    return drain(builder, connection);
 }
 
 static int flush(struct capture_builder *builder, struct connection *connection)
 {
     for (unsigned direction = 0; direction < 2; direction++) {
         while (connection->halves[direction].waiting) {
-            if (skip_gap(builder, connection, direction) < 0)
+            if (stop_waiting(builder, connection, direction) < 0)
                 return -1;
         }
     }
@@ -282,6 +335,8 @@ static int keep(struct capture_builder *builder, struct connection *connection, 
         .sequence = packet->sequence,
         .size = packet->size,
         .missing = packet->missing,
+        .has_acknowledgement = packet->flags & TCP_ACK,
+        .acknowledgement = packet->acknowledgement,
         .record = *record,
     };
     if (packet->size > 0)
@@ -294,7 +349,7 @@ static int keep(struct capture_builder *builder, struct connection *connection, 
     half->waiting_size += segment->size;
     half->waiting_count++;
     if (half->waiting_size > MAX_WAITING_SIZE || half->waiting_count > MAX_WAITING_SEGMENTS)
-        return skip_gap(builder, connection, direction);
+        return stop_waiting(builder, connection, direction);
     return 0;
 }
 
@@ -308,7 +363,8 @@ static int take_payload(struct capture_builder *builder, struct connection *conn
         half->next = packet->sequence;
     }
     uint32_t overlap = half->next - packet->sequence, end = packet->size + packet->missing;
-    if ((int32_t)overlap < 0)
+    if ((int32_t)overlap < 0 ||
+        is_ahead(connection, direction, packet->flags & TCP_ACK, packet->acknowledgement))
         return keep(builder, connection, direction, record, packet);
     int result = 0;
     if (overlap < packet->size)
@@ -316,7 +372,7 @@ static int take_payload(struct capture_builder *builder, struct connection *conn
                          packet->size - overlap, packet->missing);
     else if (overlap < end)
         result = deliver(builder, connection, direction, record, NULL, 0, end - overlap);
-    return result < 0 ? -1 : drain(builder, connection, direction);
+    return result < 0 ? -1 : drain(builder, connection);
 }
 
 /* ---- Connections ---- */
@@ -415,10 +471,9 @@ static int take_packet(struct capture_builder *builder, struct state *state,
             return -1;
         packet->sequence++;
     }
-    struct half *peer = &connection->halves[!direction];
-    if (packet->flags & TCP_ACK && peer->waiting &&
-        (int32_t)(packet->acknowledgement - peer->waiting->sequence) >= 0 &&
-        ++peer->acknowledged > MAX_ACKNOWLEDGED && skip_gap(builder, connection, !direction) < 0)
+    if (is_ahead(connection, direction, packet->flags & TCP_ACK, packet->acknowledgement) &&
+        ++connection->halves[!direction].ahead > MAX_AHEAD &&
+        skip_acknowledged(builder, connection, !direction, packet->acknowledgement) < 0)
         return -1;
     if (packet->size + packet->missing == 0)
         return 0;
