@@ -133,7 +133,8 @@ static bool find_data(struct usbip_replay *replay, struct replay_cursor *cursor,
     return false;
 }
 
-static void diverge_data(struct usbip_replay *replay, const struct replay_cursor *cursor,
+/* Returns false when a hook says that it is none. */
+static bool diverge_data(struct usbip_replay *replay, const struct replay_cursor *cursor,
                          const struct usbip_capture_transfer *transfer, const uint8_t *got,
                          size_t size)
 {
@@ -149,7 +150,7 @@ static void diverge_data(struct usbip_replay *replay, const struct replay_cursor
         divergence.expected = transfer->data + cursor->offset;
         divergence.expected_size = size;
     }
-    replay_diverged(replay, &divergence, NULL);
+    return replay_diverged(replay, &divergence, NULL);
 }
 
 /* Whether the transfer of the recording ended with an error that happens again. */
@@ -191,8 +192,7 @@ bool replay_on_out(void *context, uint8_t address, const uint8_t *data, size_t s
     replay->touched = true;
     for (size_t at = 0; at < size && well;) {
         if (!find_data(replay, cursor, data + at, size - at)) {
-            cursor->counters.unexpected++;
-            diverge_data(replay, cursor, NULL, data + at, size - at);
+            cursor->counters.unexpected += diverge_data(replay, cursor, NULL, data + at, size - at);
             break;
         }
         uint32_t ask = cursor->endpoint->asks[cursor->next];
@@ -347,7 +347,8 @@ static bool knows_request(const struct usbip_replay *replay, const struct replay
     return false;
 }
 
-static void diverge_request(struct usbip_replay *replay, const struct usbip_urb *urb,
+/* Returns false when a hook says that it is none. */
+static bool diverge_request(struct usbip_replay *replay, const struct usbip_urb *urb,
                             const uint8_t setup[USBIP_SETUP_SIZE], uint32_t expected)
 {
     const struct replay_endpoint *endpoint = &replay->plan.endpoints[0];
@@ -366,7 +367,7 @@ static void diverge_request(struct usbip_replay *replay, const struct usbip_urb 
         divergence.expected = transfer->data;
         divergence.expected_size = transfer->size;
     }
-    replay_diverged(replay, &divergence, NULL);
+    return replay_diverged(replay, &divergence, NULL);
 }
 
 /* The same request with other parameters, in the place of the recorded one: what the device said
@@ -398,14 +399,15 @@ static void answer_write(struct usbip_replay *replay, struct usbip_urb *urb,
     replay->touched = true;
     note_latency(replay, &urb->setup);
     if (found == endpoint->count) {
-        bool known = knows_request(replay, endpoint, setup);
-        if (!known || !any) {
-            cursor->counters.unexpected++;
-            diverge_request(replay, urb, setup, expected);
+        bool accepted = knows_request(replay, endpoint, setup);
+        if (!accepted || !any) {
+            bool diverged = diverge_request(replay, urb, setup, expected);
+            cursor->counters.unexpected += diverged;
+            accepted |= !diverged;
         }
         if (replaces_request(replay, endpoint, expected, setup))
             pass_request(replay, cursor, expected);
-        if (known)
+        if (accepted)
             usbip_urb_complete(urb, 0, urb->length);
         else
             usbip_urb_stall(urb);
