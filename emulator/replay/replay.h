@@ -83,7 +83,8 @@ struct usbip_replay_hooks {
     /* Returns true when it is none after all. For NO_ANSWER *answer may be given. NULL: none. */
     bool (*diverged)(void *context, const struct usbip_divergence *divergence,
                      struct usbip_replay_bytes *answer);
-    /* What to say instead of what was recorded (*bytes), without FTDI's status. NULL: the same. */
+    /* What to say instead of what was recorded (*bytes), without FTDI's status. Endpoint 0: the
+     * answer to a request. NULL: the same. */
     void (*edit)(void *context, uint8_t endpoint, uint32_t record,
                  struct usbip_replay_bytes *bytes);
     void *context;

@@ -215,6 +215,17 @@ bool replay_on_out(void *context, uint8_t address, const uint8_t *data, size_t s
 
 /* ---- Requests ---- */
 
+/* The recorded answer to a read, or what a hook makes of it. */
+static void give_answer(const struct usbip_replay *replay, struct usbip_urb *urb,
+                        const struct usbip_capture_transfer *transfer)
+{
+    const struct usbip_replay_hooks *hooks = &replay->options.hooks;
+    struct usbip_replay_bytes bytes = {transfer->data, transfer->size};
+    if (hooks->edit)
+        hooks->edit(hooks->context, 0, transfer->complete_record, &bytes);
+    usbip_urb_complete_with(urb, bytes.data, bytes.size);
+}
+
 static void complete_like(const struct usbip_replay *replay, struct usbip_urb *urb,
                           const struct usbip_capture_transfer *transfer)
 {
@@ -223,7 +234,7 @@ static void complete_like(const struct usbip_replay *replay, struct usbip_urb *u
     else if (fails_again(replay, transfer))
         usbip_urb_complete(urb, transfer->status, 0);
     else if (urb->direction == USBIP_DIR_IN && urb->setup.wLength > 0)
-        usbip_urb_complete_with(urb, transfer->data, transfer->size);
+        give_answer(replay, urb, transfer);
     else
         usbip_urb_complete(urb, 0, urb->length);
 }

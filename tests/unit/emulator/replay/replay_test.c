@@ -686,8 +686,8 @@ static bool forgive(void *context, const struct usbip_divergence *divergence,
 static void edit(void *context, uint8_t endpoint, uint32_t record, struct usbip_replay_bytes *bytes)
 {
     (void)context;
-    CU_ASSERT_EQUAL(endpoint, BULK_IN);
-    CU_ASSERT_EQUAL(record, 10);
+    CU_ASSERT_EQUAL(record, endpoint == BULK_IN ? 10 : 12);
+    CU_ASSERT_EQUAL(bytes->size, endpoint == BULK_IN ? 4 : 7);
     *bytes = (struct usbip_replay_bytes){(const uint8_t *)"edited", 6};
 }
 
@@ -697,12 +697,14 @@ static void test_hooks(void)
     begin();
     put_out("ping");
     put_in("pong");
+    put_usbmon_control(&file, ADDRESS, get_line_coding, "coding!", 7, 0);
     options.hooks = (struct usbip_replay_hooks){forgive, edit, &calls};
     start();
     submit_in(&client, 1, BULK_IN, 4, NULL);
     submit_out_bytes(&client, 2, BULK_OUT, (const uint8_t *)"PING", 4);
     CU_ASSERT(got_in(&client, 1, -USBIP_EOVERFLOW, ""));
     CU_ASSERT(got_out(&client, 2, 0, 4));
+    CU_ASSERT(control_in(&client, GET_LINE_CODING, 0, "656469746564"));
     CU_ASSERT(control_in(&client, "c001 0000 0000 0200", 0, "0708"));
     CU_ASSERT(control_out(&client, "4077 0000 0000 0000", "", 0));
     CU_ASSERT_EQUAL(divergences(), 0);
