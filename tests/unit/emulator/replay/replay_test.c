@@ -850,6 +850,10 @@ static void test_script_errors(void)
     expect_script_error("replay { file = 'replay.pcap', mod = 1 }", "there is no field mod");
     expect_script_error("replay { file = 'replay.pcap', mode = 'fast' }", "mode must be gated");
     expect_script_error("replay { file = 'replay.pcap', speed = 0 }", "speed must be a number");
+    expect_script_error("replay { file = 'replay.pcap', errors = 'no' }", "errors must be replay");
+    expect_script_error("replay { file = 'replay.pcap', at_import = 1 }", "must be a string");
+    expect_script_error("replay { file = 'replay.pcap', at_import = 'no' }",
+                        "at_import must be restart or continue");
     expect_script_error("replay { file = 'none.pcap' }", "none.pcap");
     expect_script_error("replay { file = '/etc/passwd' }", "not beside the script");
     expect_script_error("replay { file = '../x' }", "not beside the script");
