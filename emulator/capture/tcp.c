@@ -1,13 +1,13 @@
 /*
- * USB/IP in captures of a network: link layer, IP, and the reassembly of TCP streams; what the
- * streams say is usbip_stream.c's.
+ * USB/IP in captures of a network: connections and the reassembly of their streams. What packets
+ * say is tcp_packet.c's, what the streams say usbip_stream.c's.
  */
 #include <pcap/pcap.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "emulator/capture/tcp_packet.h"
 #include "emulator/capture/usbip_stream.h"
-#include "protocol/bytes.h"
 
 enum {
     CONNECTION_BUCKETS = 4096,
@@ -18,42 +18,6 @@ enum {
      * packets, but not by more. */
     MAX_AHEAD = 32,
     MAX_GAP = 64 << 20, /* bytes; a larger one is another connection's number */
-    MAX_EXTENSION_HEADERS = 8,
-    MAX_VLAN_TAGS = 4,
-};
-
-enum {
-    ETHERTYPE_IPV4 = 0x0800,
-    ETHERTYPE_IPV6 = 0x86dd,
-    ETHERTYPE_VLAN = 0x8100,
-    ETHERTYPE_QINQ = 0x88a8,
-};
-
-enum {
-    PROTOCOL_HOP_BY_HOP = 0,
-    PROTOCOL_TCP = 6,
-    PROTOCOL_ROUTING = 43,
-    PROTOCOL_DESTINATION_OPTIONS = 60,
-};
-
-enum { TCP_SYN = 0x02, TCP_ACK = 0x10 };
-
-enum {
-    ETHERNET_HEADER_SIZE = 14,
-    VLAN_TAG_SIZE = 4,
-    SLL_HEADER_SIZE = 16,
-    SLL2_HEADER_SIZE = 20,
-    LOOPBACK_HEADER_SIZE = 4,
-    IPV4_HEADER_SIZE = 20,
-    IPV6_HEADER_SIZE = 40,
-    TCP_HEADER_SIZE = 20,
-    ADDRESS_SIZE = 16,
-};
-
-/* One end of a connection. IPv4 addresses fill four bytes. */
-struct end_point {
-    uint8_t address[ADDRESS_SIZE];
-    uint16_t port;
 };
 
 /* Bytes that came before those that belong in front of them. */
@@ -86,115 +50,6 @@ struct state {
     struct connection *buckets[CONNECTION_BUCKETS];
     uint32_t connection_count, stream_count;
 };
-
-/* What a packet says. */
-struct packet {
-    struct end_point source, destination;
-    uint32_t sequence, acknowledgement;
-    uint8_t flags;
-    const uint8_t *payload;
-    uint32_t size, missing; /* missing: cut off by the recorder */
-};
-
-/* ---- Packets ---- */
-
-/* Returns false for all that is no TCP segment, or no whole header of one. `left` is how much of
- * the packet there was, `size` how much the recorder kept. */
-static bool parse_tcp(struct packet *packet, const uint8_t *bytes, size_t size, size_t left)
-{
-    if (size < TCP_HEADER_SIZE || left < TCP_HEADER_SIZE)
-        return false;
-    size_t header_size = (size_t)(bytes[12] >> 4) * 4;
-    if (header_size < TCP_HEADER_SIZE || header_size > left)
-        return false;
-    packet->source.port = usbip_load_be16(bytes);
-    packet->destination.port = usbip_load_be16(bytes + 2);
-    packet->sequence = usbip_load_be32(bytes + 4);
-    packet->acknowledgement = usbip_load_be32(bytes + 8);
-    packet->flags = bytes[13];
-    if (size > left)
-        size = left; /* the padding of a small Ethernet frame */
-    size_t there = size > header_size ? size - header_size : 0;
-    packet->payload = bytes + (there > 0 ? header_size : 0);
-    packet->size = (uint32_t)there;
-    packet->missing = (uint32_t)(left - header_size - there);
-    return true;
-}
-
-static bool parse_ipv4(struct packet *packet, const uint8_t *bytes, size_t size, size_t left)
-{
-    if (size < IPV4_HEADER_SIZE)
-        return false;
-    size_t header_size = (size_t)(bytes[0] & 0x0f) * 4;
-    size_t total = usbip_load_be16(bytes + 2);
-    /* The kernel leaves it to the network card to fill in. */
-    if (total == 0 || total > left)
-        total = left;
-    bool is_fragment = usbip_load_be16(bytes + 6) & 0x3fff;
-    if (header_size < IPV4_HEADER_SIZE || header_size > size || header_size > total ||
-        bytes[9] != PROTOCOL_TCP || is_fragment)
-        return false;
-    memcpy(packet->source.address, bytes + 12, 4);
-    memcpy(packet->destination.address, bytes + 16, 4);
-    return parse_tcp(packet, bytes + header_size, size - header_size, total - header_size);
-}
-
-static bool parse_ipv6(struct packet *packet, const uint8_t *bytes, size_t size, size_t left)
-{
-    if (size < IPV6_HEADER_SIZE)
-        return false;
-    size_t total = usbip_load_be16(bytes + 4) + (size_t)IPV6_HEADER_SIZE;
-    if (total == IPV6_HEADER_SIZE || total > left)
-        total = left;
-    uint8_t protocol = bytes[6];
-    memcpy(packet->source.address, bytes + 8, ADDRESS_SIZE);
-    memcpy(packet->destination.address, bytes + 24, ADDRESS_SIZE);
-    size_t at = IPV6_HEADER_SIZE;
-    for (unsigned i = 0; i < MAX_EXTENSION_HEADERS; i++) {
-        if (protocol != PROTOCOL_HOP_BY_HOP && protocol != PROTOCOL_ROUTING &&
-            protocol != PROTOCOL_DESTINATION_OPTIONS)
-            break;
-        if (size < at + 2)
-            return false;
-        protocol = bytes[at];
-        at += ((size_t)bytes[at + 1] + 1) * 8;
-    }
-    if (protocol != PROTOCOL_TCP || at > size || at > total)
-        return false;
-    return parse_tcp(packet, bytes + at, size - at, total - at);
-}
-
-static bool parse_ip(struct packet *packet, const struct capture_record *record, size_t offset)
-{
-    if (record->size <= offset)
-        return false;
-    const uint8_t *bytes = record->bytes + offset;
-    size_t size = record->size - offset, left = record->original_size - offset;
-    switch (bytes[0] >> 4) {
-    case 4:
-        return parse_ipv4(packet, bytes, size, left);
-    case 6:
-        return parse_ipv6(packet, bytes, size, left);
-    default:
-        return false;
-    }
-}
-
-static bool parse_ethertype(struct packet *packet, const struct capture_record *record,
-                            size_t type_offset, size_t offset)
-{
-    if (record->size < offset)
-        return false;
-    uint16_t type = usbip_load_be16(record->bytes + type_offset);
-    for (unsigned i = 0; i < MAX_VLAN_TAGS && (type == ETHERTYPE_VLAN || type == ETHERTYPE_QINQ);
-         i++) {
-        if (record->size < offset + VLAN_TAG_SIZE)
-            return false;
-        type = usbip_load_be16(record->bytes + offset + 2);
-        offset += VLAN_TAG_SIZE;
-    }
-    return (type == ETHERTYPE_IPV4 || type == ETHERTYPE_IPV6) && parse_ip(packet, record, offset);
-}
 
 /* ---- Streams ---- */
 
@@ -379,7 +234,7 @@ static int take_payload(struct capture_builder *builder, struct connection *conn
 
 static int compare_ends(const struct end_point *a, const struct end_point *b)
 {
-    int order = memcmp(a->address, b->address, ADDRESS_SIZE);
+    int order = memcmp(a->address, b->address, IP_ADDRESS_SIZE);
     return order != 0 ? order : (int)a->port - (int)b->port;
 }
 
@@ -387,7 +242,7 @@ static uint32_t hash_ends(const struct end_point *a, const struct end_point *b)
 {
     /* FNV-1a over both. */
     uint32_t hash = 2166136261u;
-    for (unsigned i = 0; i < ADDRESS_SIZE; i++) {
+    for (unsigned i = 0; i < IP_ADDRESS_SIZE; i++) {
         hash = (hash ^ a->address[i]) * 16777619u;
         hash = (hash ^ b->address[i]) * 16777619u;
     }
@@ -496,7 +351,8 @@ static int read_ethernet(struct capture_builder *builder, void *state,
 {
     struct packet packet = {0};
     return finish_record(builder, state, record,
-                         parse_ethertype(&packet, record, 12, ETHERNET_HEADER_SIZE), &packet);
+                         tcp_parse_ethertype(&packet, record, ETHERNET_TYPE, ETHERNET_HEADER_SIZE),
+                         &packet);
 }
 
 static int read_cooked(struct capture_builder *builder, void *state,
@@ -504,7 +360,7 @@ static int read_cooked(struct capture_builder *builder, void *state,
 {
     struct packet packet = {0};
     return finish_record(builder, state, record,
-                         parse_ethertype(&packet, record, 14, SLL_HEADER_SIZE), &packet);
+                         tcp_parse_ethertype(&packet, record, SLL_TYPE, SLL_HEADER_SIZE), &packet);
 }
 
 static int read_cooked_2(struct capture_builder *builder, void *state,
@@ -512,14 +368,15 @@ static int read_cooked_2(struct capture_builder *builder, void *state,
 {
     struct packet packet = {0};
     return finish_record(builder, state, record,
-                         parse_ethertype(&packet, record, 0, SLL2_HEADER_SIZE), &packet);
+                         tcp_parse_ethertype(&packet, record, SLL2_TYPE, SLL2_HEADER_SIZE),
+                         &packet);
 }
 
 static int read_raw(struct capture_builder *builder, void *state,
                     const struct capture_record *record)
 {
     struct packet packet = {0};
-    return finish_record(builder, state, record, parse_ip(&packet, record, 0), &packet);
+    return finish_record(builder, state, record, tcp_parse_ip(&packet, record, 0), &packet);
 }
 
 /* The address family in front is in the recording host's order, and its numbers differ by system:
@@ -528,8 +385,8 @@ static int read_loopback(struct capture_builder *builder, void *state,
                          const struct capture_record *record)
 {
     struct packet packet = {0};
-    return finish_record(builder, state, record, parse_ip(&packet, record, LOOPBACK_HEADER_SIZE),
-                         &packet);
+    return finish_record(builder, state, record,
+                         tcp_parse_ip(&packet, record, LOOPBACK_HEADER_SIZE), &packet);
 }
 
 static int end(struct capture_builder *builder, void *context)
