@@ -111,6 +111,17 @@ static uint64_t count_unreachable(const struct inspection *inspection)
     return count;
 }
 
+/* Which a replay leaves out. */
+static uint64_t count_isochronous(const struct usbip_capture_device *device)
+{
+    uint64_t count = 0;
+    for (unsigned i = 0; i < device->endpoint_count; i++) {
+        if (device->endpoints[i].type == USB_ENDPOINT_XFER_ISOC)
+            count += device->endpoints[i].transfers;
+    }
+    return count;
+}
+
 void inspect_find_gaps(const struct inspection *inspection, struct inspect_gap gaps[INSPECT_GAPS])
 {
     const struct usbip_capture_device *device = inspection->device;
@@ -131,6 +142,8 @@ void inspect_find_gaps(const struct inspection *inspection, struct inspect_gap g
          description->configuration_origin == USBIP_ORIGIN_SYNTHESISED, 0},
         {"endpoints", "transfers on endpoints that the configuration lacks",
          count_unreachable(inspection), 0},
+        {"isochronous", "isochronous transfers, which cannot be replayed",
+         count_isochronous(device), 0},
         {"strings", "strings that the device descriptor names", count_missing_strings(description),
          0},
     };

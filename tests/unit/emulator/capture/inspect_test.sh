@@ -78,15 +78,16 @@ assert sum(e["transfers"] for e in endpoints.values()) == device["transfers"], d
 assert set(device["missing"].values()) == {0}, device
 PYTHON
 
-# What the descriptors do not cover is missing: the file has the configuration of 2 endpoints, and
-# a transfer on a third.
+# What cannot be replayed is told: the file has the configuration of 2 endpoints, a transfer on a
+# third, and an isochronous one.
 python3 - other_endpoint.pcap <<'PYTHON'
 import struct, sys
 
 configuration = bytes.fromhex("09022000010100802d 0904000002ffffff00 07058102400000 07050202400000")
 answer = bytes.fromhex("8006000200002000")
 events = [("S", 2, 0x80, b"", answer), ("C", 2, 0x80, configuration, None),
-          ("S", 3, 0x05, b"hello", None), ("C", 3, 0x05, b"", None)]
+          ("S", 3, 0x05, b"hello", None), ("C", 3, 0x05, b"", None),
+          ("S", 0, 0x02, b"sound", None), ("C", 0, 0x02, b"", None)]
 with open(sys.argv[1], "wb") as file:
     file.write(struct.pack("<IHHiIII", 0xa1b2c3d4, 2, 4, 0, 0, 262144, 220))
     for number, (event, type, endpoint, data, setup) in enumerate(events):
@@ -97,7 +98,8 @@ with open(sys.argv[1], "wb") as file:
 PYTHON
 [[ $("$tool" inspect other_endpoint.pcap) == \
     *"
-    transfers on endpoints that the configuration lacks: 1"* ]] ||
+    transfers on endpoints that the configuration lacks: 1
+    isochronous transfers, which cannot be replayed: 1"* ]] ||
     fail "an endpoint without a descriptor: $("$tool" inspect other_endpoint.pcap 2>&1)"
 
 # What cannot be written is an error.
