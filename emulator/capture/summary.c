@@ -11,9 +11,9 @@
 struct traits {
     uint8_t types[USBIP_CAPTURE_ENDPOINTS]; /* of endpoints by the configuration; 0: unknown */
     unsigned families;                      /* a bit for each enum usbip_chip_family */
-    /* Bulk IN transfers with data: how many there are, how many of them consist of two bytes, and
-     * whether all begin like an FTDI chip's status. */
-    uint32_t bulk_in, two_bytes;
+    /* Bulk IN transfers with data: how many there are, how many of them are what an idle FTDI chip
+     * sends, and whether all begin like its status. */
+    uint32_t bulk_in, idle;
     bool not_ftdi;
     bool high_speed_ftdi; /* if it is one, by the first of them */
 };
@@ -108,12 +108,15 @@ static void correct_type(const struct traits *traits, struct usbip_capture_trans
 /* The low bits of the modem status are 1 in full-speed chips and 2 in others. */
 static void note_bulk_in(struct traits *traits, const struct usbip_capture_transfer *transfer)
 {
+    const uint8_t sent = FTDI_LINE_STATUS_THRE | FTDI_LINE_STATUS_TEMT;
     uint8_t low_bits = transfer->data[0] & 0x0f;
+    bool has_no_data = transfer->size == FTDI_STATUS_SIZE;
     if (traits->bulk_in++ == 0)
         traits->high_speed_ftdi = low_bits == 0x02;
-    traits->two_bytes += transfer->size == FTDI_STATUS_SIZE;
-    traits->not_ftdi |=
-        transfer->size < FTDI_STATUS_SIZE || low_bits != (traits->high_speed_ftdi ? 0x02 : 0x01);
+    traits->idle += has_no_data && transfer->data[1] == sent;
+    traits->not_ftdi |= transfer->size < FTDI_STATUS_SIZE ||
+                        low_bits != (traits->high_speed_ftdi ? 0x02 : 0x01) ||
+                        (has_no_data && (transfer->data[1] & ~sent) != 0);
 }
 
 static void note_traits(struct traits *traits, const struct usbip_capture_transfer *transfer)
@@ -136,7 +139,7 @@ static unsigned find_families(const struct usbip_capture_device *device,
 {
     const unsigned ftdi = 1u << USBIP_CHIP_FTDI, cdc_acm = 1u << USBIP_CHIP_CDC_ACM;
     unsigned families = traits->families;
-    bool like_ftdi = !traits->not_ftdi && traits->two_bytes > 0;
+    bool like_ftdi = !traits->not_ftdi && traits->idle > 0;
     /* Vendors give FTDI's chips ids of their own. */
     if (device->has_ids && has_configuration)
         return like_ftdi ? families & ftdi : 0;

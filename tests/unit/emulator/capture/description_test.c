@@ -487,6 +487,8 @@ static void test_ftdi_by_status(void)
         {{"\x01\x60", "\x01\x60hello", "\x11\x60"}, false, false, NULL},
         {{"\x01\x60", "\x01\x60hello", "hello", "\x01\x60"}, false, false, NULL},
         {{"\x01\x60hello", "\x01\x60hello", "ahello", "qhello"}, false, false, NULL},
+        {{"\x01\x60", "\x01\x60hello", "\x11\x61", "\x01\x60"}, false, false, NULL},
+        {{"\x01\x40", "\x01\x60hello", "\x11\x40", "\x01\x40"}, false, false, NULL},
         {{"\x01\x60", "\x01\x60hello", "\x11\x60", "\x01\x60"}, true, false, NULL},
         {{"hello", "hello"}, true, true, NULL},
     };
