@@ -190,13 +190,15 @@ static void print_devices(const struct emulator *emulator, char **paths)
 {
     for (unsigned i = 0; i < emulator->bus.count; i++) {
         const struct usbip_device *device = emulator->bus.devices[i];
+        const struct usbip_replay *replay = emulator->replays[i];
         struct usbip_device_record record;
         char product[MAX_PRODUCT_SIZE];
         usbip_bus_describe(device, &record);
         snprintf(product, sizeof product, "%s", usbip_device_product(device));
         usbip_blank_control_characters(product);
-        printf("%s  %04x:%04x  \"%s\"  %s  %s\n", record.busid, record.idVendor, record.idProduct,
-               product, usbip_device_function(device)->type->name,
+        printf("%s  %04x:%04x  \"%s\"  %s%s  %s\n", record.busid, record.idVendor, record.idProduct,
+               product, replay ? "replay of " : "",
+               replay ? usbip_replay_chip_name(replay) : usbip_device_function(device)->type->name,
                paths[i / emulator->options.copies]);
     }
 }
@@ -343,8 +345,10 @@ static int report_divergences(const struct emulator *emulator)
     const char *path = emulator->options.divergence;
     uint64_t divergences = 0;
     for (unsigned i = 0; i < emulator->bus.count; i++) {
-        if (emulator->replays[i])
-            divergences += usbip_replay_divergences(emulator->replays[i]);
+        if (!emulator->replays[i])
+            continue;
+        usbip_replay_finish(emulator->replays[i]);
+        divergences += usbip_replay_divergences(emulator->replays[i]);
     }
     int status = divergences > 0 ? USBIP_EXIT_DIVERGED : EXIT_SUCCESS;
     if (!path)

@@ -40,6 +40,10 @@ static const char help[] =
     "                      (as many as the request step of --control says)\n"
     "  --speed X           timed: so many times as fast (default 1)\n"
     "  --at-end WHAT       when all is said: hold (default), loop, stall or disconnect\n"
+    "  --at-import WHAT    the next client finds the recording at its beginning: restart "
+    "(default),\n"
+    "                      or goes on where the last one left: continue\n"
+    "  --errors WHAT       recorded errors of the device are repeated: replay (default), or skip\n"
     "  --match HOW         requests must come exact (default), by their setup packets alone, or "
     "any;\n"
     "                      any also compares no data\n"
@@ -181,7 +185,9 @@ int usbip_emulator_parse_options(int argc, char **argv, struct usbip_emulator_op
         REPLAY,
         SPEED,
         AT_END,
+        AT_IMPORT,
         MATCH,
+        ERRORS,
         DEVICE,
         DESCRIPTORS,
         DIVERGENCE,
@@ -203,7 +209,9 @@ int usbip_emulator_parse_options(int argc, char **argv, struct usbip_emulator_op
         {"replay", required_argument, NULL, REPLAY},
         {"speed", required_argument, NULL, SPEED},
         {"at-end", required_argument, NULL, AT_END},
+        {"at-import", required_argument, NULL, AT_IMPORT},
         {"match", required_argument, NULL, MATCH},
+        {"errors", required_argument, NULL, ERRORS},
         {"device", required_argument, NULL, DEVICE},
         {"descriptors", required_argument, NULL, DESCRIPTORS},
         {"divergence", required_argument, NULL, DIVERGENCE},
@@ -267,9 +275,17 @@ int usbip_emulator_parse_options(int argc, char **argv, struct usbip_emulator_op
             if (!usbip_replay_parse_end(optarg, &options->replay.end))
                 return usage_error("--at-end %s: not hold, loop, stall or disconnect", optarg);
             break;
+        case AT_IMPORT:
+            if (!usbip_replay_parse_import(optarg, &options->replay.import))
+                return usage_error("--at-import %s: not restart or continue", optarg);
+            break;
         case MATCH:
             if (!usbip_replay_parse_match(optarg, &options->replay.match))
                 return usage_error("--match %s: not exact, setup or any", optarg);
+            break;
+        case ERRORS:
+            if (!usbip_replay_parse_errors(optarg, &options->replay.skip_errors))
+                return usage_error("--errors %s: not replay or skip", optarg);
             break;
         case DEVICE:
             if (!usbip_capture_is_wish(optarg))

@@ -5,8 +5,9 @@
 
 static const char answer_key; /* its address: where the registry keeps what a hook has returned */
 
-static const char *const fields[] = {"file",   "device", "descriptors",   "mode",    "speed",
-                                     "at_end", "match",  "on_divergence", "on_data", "personality"};
+static const char *const fields[] = {"file",   "device",        "descriptors", "mode",
+                                     "speed",  "at_end",        "match",       "at_import",
+                                     "errors", "on_divergence", "on_data",     "personality"};
 
 static void check_names(lua_State *L)
 {
@@ -66,7 +67,8 @@ static int function_field(lua_State *L, const char *name)
 static void read_words(lua_State *L, struct usbip_replay_options *options)
 {
     const char *mode = text_field(L, "mode"), *end = text_field(L, "at_end");
-    const char *match = text_field(L, "match"), *personality = text_field(L, "personality");
+    const char *match = text_field(L, "match"), *errors = text_field(L, "errors");
+    const char *import = text_field(L, "at_import"), *personality = text_field(L, "personality");
     options->device = text_field(L, "device");
     if (options->device && !usbip_capture_is_wish(options->device))
         luaL_error(L, "replay: device must be BUS.DEV in decimal or VID:PID in hexadecimal");
@@ -74,8 +76,12 @@ static void read_words(lua_State *L, struct usbip_replay_options *options)
         luaL_error(L, "replay: mode must be gated, strict, timed, free or step");
     if (end && !usbip_replay_parse_end(end, &options->end))
         luaL_error(L, "replay: at_end must be hold, loop, stall or disconnect");
+    if (import && !usbip_replay_parse_import(import, &options->import))
+        luaL_error(L, "replay: at_import must be restart or continue");
     if (match && !usbip_replay_parse_match(match, &options->match))
         luaL_error(L, "replay: match must be exact, setup or any");
+    if (errors && !usbip_replay_parse_errors(errors, &options->skip_errors))
+        luaL_error(L, "replay: errors must be replay or skip");
     if (personality && !(options->personality = usbip_find_personality(personality)))
         luaL_error(L, "replay: personality \"%s\" is unknown; there are: %s", personality,
                    usbip_personality_names());

@@ -27,7 +27,7 @@ enum {
      */
     USBIP_SERVER_SLICE_SIZE = 64 << 10,
     USBIP_SERVER_HEAVY_US = 100000,
-    USBIP_SERVER_REST = 9,
+    USBIP_SERVER_REST = 14,
     USBIP_SERVER_MAX_REST_US = 250000,
     USBIP_SERVER_ACTIVE_US = 2000,        /* after its last request a client counts as active */
     USBIP_SERVER_MAX_UNSENT = 1 << 20,    /* bytes on their way to a client before it is not read */

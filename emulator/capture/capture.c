@@ -6,7 +6,10 @@
 
 #include "emulator/capture/capture_internal.h"
 
-enum { USB_CLASS_HUB = 0x09 };
+enum {
+    USB_CLASS_HUB = 0x09,
+    FULL_RECORD = 262144 - 64, /* data in the longest usbmon record that libpcap reads */
+};
 
 void usbip_capture_free(struct usbip_capture *capture)
 {
@@ -120,11 +123,15 @@ int usbip_capture_select(const struct usbip_capture *capture, const char *wish_t
         snprintf(reason, USBIP_CAPTURE_REASON_SIZE, "the busiest of %u %s", equals,
                  device->chip ? "serial devices" : "devices, none of which is serial");
     if (device->truncated_record > 0) {
+        const char *advice = device->truncated_size < FULL_RECORD
+                                 ? "record again with a larger snap length or buffer"
+                                 : "usbmon records hold no more; capture the USB/IP connection "
+                                   "instead, with tcpdump";
         snprintf(error_text, USBIP_CAPTURE_ERROR_SIZE,
                  "%s: record %u: the recorder kept %u of the %u bytes that device %u.%u "
-                 "transferred; record again with a larger snap length or buffer",
+                 "transferred; %s",
                  capture->path, device->truncated_record, device->truncated_size,
-                 device->truncated_wanted, device->bus, device->address);
+                 device->truncated_wanted, device->bus, device->address, advice);
         return -1;
     }
     return best;

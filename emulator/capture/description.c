@@ -407,23 +407,25 @@ static int describe(const struct usbip_capture *capture, const struct usbip_capt
                     char error_text[USBIP_CAPTURE_ERROR_SIZE])
 {
     struct usbip_description side = {0};
-    if (side_file && side_file_read(side_file, device->has_ids, device->idVendor, device->idProduct,
-                                    &side, error_text) < 0) {
+    if (side_file && side_file_read(side_file, device, &side, error_text) < 0) {
         usbip_description_free(&side);
         return -1;
     }
     memcpy(description->strings, side.strings, sizeof side.strings);
     memset(side.strings, 0, sizeof side.strings);
 
-    if (!take_device_descriptor(device, description, false)) {
+    if (!take_device_descriptor(device, description, false) &&
+        !take_device_descriptor(device, description, true)) {
         if (side_file) {
             description->device = side.device;
             description->device_origin = USBIP_ORIGIN_SIDE_FILE;
-        } else if (!take_device_descriptor(device, description, true)) {
+        } else {
             synthesise_device(device, description);
         }
     }
     int found = take_configuration(device, description, false);
+    if (found == 0)
+        found = take_configuration(device, description, true);
     if (found == 0 && side_file) {
         description->configuration = side.configuration;
         description->configuration_size = side.configuration_size;
@@ -433,13 +435,17 @@ static int describe(const struct usbip_capture *capture, const struct usbip_capt
     }
     usbip_description_free(&side);
     if (found == 0)
-        found = take_configuration(device, description, true);
-    if (found == 0)
         found = synthesise_configuration(capture, device, description);
     if (found < 0 || take_strings(device, description) < 0) {
         snprintf(error_text, USBIP_CAPTURE_ERROR_SIZE, "%s: out of memory", capture->path);
         return -1;
     }
+    /* A side file may know more than the traffic. */
+    description->chip = usbip_chip_of_descriptors(
+        description->device.idVendor, description->device.idProduct, description->device.bcdDevice,
+        description->configuration, description->configuration_size);
+    if (!description->chip)
+        description->chip = device->chip;
     description->speed_is_known = device->speed != USBIP_SPEED_UNKNOWN;
     description->speed = description->speed_is_known ? device->speed : guess_speed(description);
     return 0;

@@ -1,7 +1,7 @@
 /*
  * What a device shows in enumeration, as a capture knows it. Descriptors come from the first of
- * these that has them: answers to GET_DESCRIPTOR in the file, a side file, descriptors that the
- * recorder wrote at its start, the ids of OP_REP_IMPORT, the traffic and the layout of the chip.
+ * these that has them: answers to GET_DESCRIPTOR in the file, descriptors that the recorder wrote
+ * at its start, a side file, the ids of OP_REP_IMPORT, the traffic and the layout of the chip.
  */
 #ifndef EMULATOR_CAPTURE_DESCRIPTION_H
 #define EMULATOR_CAPTURE_DESCRIPTION_H
@@ -10,8 +10,8 @@
 
 enum usbip_description_origin {
     USBIP_ORIGIN_ANSWER, /* to GET_DESCRIPTOR */
-    USBIP_ORIGIN_SIDE_FILE,
     USBIP_ORIGIN_INJECTED,
+    USBIP_ORIGIN_SIDE_FILE,
     USBIP_ORIGIN_IDS,         /* of OP_REP_IMPORT; the rest of the device descriptor is made up */
     USBIP_ORIGIN_SYNTHESISED, /* from traffic and chip */
 };
@@ -30,7 +30,8 @@ struct usbip_description {
     enum usbip_description_origin configuration_origin;
     uint32_t configuration_record;
     enum usbip_speed speed;
-    bool speed_is_known; /* else it is guessed */
+    bool speed_is_known;           /* else it is guessed */
+    const struct usbip_chip *chip; /* NULL: none that we know */
     /* UTF-8, by index; NULL: the file does not have it. */
     char *strings[USBIP_DESCRIPTION_STRINGS];
 };

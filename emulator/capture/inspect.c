@@ -1,10 +1,10 @@
 #include "emulator/capture/inspect.h"
 
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { EXIT_USAGE = 2 };
+#include "emulator/capture/command_line.h"
+#include "protocol/configuration.h"
 
 static const char help[] =
     "usage: usbip-emulator inspect [OPTION]... FILE\n"
@@ -27,56 +27,34 @@ struct options {
     bool json;
 };
 
-static int usage_error(const char *format, const char *value)
+static const char *take_json(void *context, int val, const char *value)
 {
-    fputs("usbip-emulator inspect: ", stderr);
-    fprintf(stderr, format, value);
-    fputs("; usbip-emulator inspect --help shows the options\n", stderr);
-    return EXIT_USAGE;
+    struct options *options = context;
+    (void)val;
+    (void)value;
+    options->json = true;
+    return NULL;
 }
 
 /* Returns -1 to go on, or the exit status. */
 static int parse_options(int argc, char **argv, struct options *options)
 {
-    enum { DEVICE = 256, DESCRIPTORS, JSON, HELP };
-    static const struct option names[] = {
-        {"device", required_argument, NULL, DEVICE},
-        {"descriptors", required_argument, NULL, DESCRIPTORS},
-        {"json", no_argument, NULL, JSON},
-        {"help", no_argument, NULL, HELP},
-        {NULL, 0, NULL, 0},
+    static const struct option own[] = {{"json", no_argument, NULL, 1}, {0}};
+    struct usbip_capture_command command = {
+        .name = "inspect",
+        .help = help,
+        .own = own,
+        .take = take_json,
+        .context = options,
     };
-    int option;
-    opterr = 0;
-    while ((option = getopt_long(argc, argv, ":", names, NULL)) != -1) {
-        switch (option) {
-        case DEVICE:
-            if (!usbip_capture_is_wish(optarg))
-                return usage_error("--device %s: neither BUS.DEV in decimal nor VID:PID in "
-                                   "hexadecimal",
-                                   optarg);
-            options->device = optarg;
-            break;
-        case DESCRIPTORS:
-            options->descriptors = optarg;
-            break;
-        case JSON:
-            options->json = true;
-            break;
-        case HELP:
-            fputs(help, stdout);
-            return EXIT_SUCCESS;
-        case ':':
-            return usage_error("%s needs a value", argv[optind - 1]);
-        default:
-            return usage_error("%s is not an option, or takes no value", argv[optind - 1]);
-        }
-    }
-    if (optind == argc)
-        return usage_error("%s", "no FILE given");
+    int status = usbip_capture_parse_command(&command, argc, argv);
+    if (status >= 0)
+        return status;
     if (optind + 1 < argc)
-        return usage_error("%s: only one FILE at a time", argv[optind + 1]);
+        return usbip_capture_usage_error(&command, "%s: only one FILE at a time", argv[optind + 1]);
     options->file = argv[optind];
+    options->device = command.device;
+    options->descriptors = command.descriptors;
     return -1;
 }
 
@@ -112,6 +90,38 @@ static uint64_t count_unknown_lengths(const struct inspection *inspection, uint3
     return count;
 }
 
+/* Transfers that no host can ask for again. */
+static uint64_t count_unreachable(const struct inspection *inspection)
+{
+    const struct usbip_capture_device *device = inspection->device;
+    const struct usbip_description *description = inspection->description;
+    struct usbip_configuration table;
+    uint64_t count = 0;
+    if (usbip_parse_configuration(description->configuration, description->configuration_size,
+                                  &table) < 0)
+        return 0;
+    for (unsigned i = 0; i < device->endpoint_count; i++) {
+        uint8_t address = device->endpoints[i].address;
+        bool described = (address & 0x0f) == 0;
+        for (unsigned j = 0; j < table.endpoint_count; j++)
+            described |= table.endpoints[j].bEndpointAddress == address;
+        if (!described)
+            count += device->endpoints[i].transfers;
+    }
+    return count;
+}
+
+/* Which a replay leaves out. */
+static uint64_t count_isochronous(const struct usbip_capture_device *device)
+{
+    uint64_t count = 0;
+    for (unsigned i = 0; i < device->endpoint_count; i++) {
+        if (device->endpoints[i].type == USB_ENDPOINT_XFER_ISOC)
+            count += device->endpoints[i].transfers;
+    }
+    return count;
+}
+
 void inspect_find_gaps(const struct inspection *inspection, struct inspect_gap gaps[INSPECT_GAPS])
 {
     const struct usbip_capture_device *device = inspection->device;
@@ -130,6 +140,10 @@ void inspect_find_gaps(const struct inspection *inspection, struct inspect_gap g
          0},
         {"configuration_descriptor", "configuration descriptor",
          description->configuration_origin == USBIP_ORIGIN_SYNTHESISED, 0},
+        {"endpoints", "transfers on endpoints that the configuration lacks",
+         count_unreachable(inspection), 0},
+        {"isochronous", "isochronous transfers, which cannot be replayed",
+         count_isochronous(device), 0},
         {"strings", "strings that the device descriptor names", count_missing_strings(description),
          0},
     };

@@ -29,7 +29,7 @@ struct inspect_gap {
     uint32_t record; /* the first; 0: none to name */
 };
 
-enum { INSPECT_GAPS = 7 };
+enum { INSPECT_GAPS = 9 };
 
 void inspect_find_gaps(const struct inspection *inspection, struct inspect_gap gaps[INSPECT_GAPS]);
 

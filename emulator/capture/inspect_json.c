@@ -103,7 +103,7 @@ static json_t *describe_device(const struct inspection *inspection)
         "{s:o, s:s, s:o, s:o, s:s, s:b}", "address",
         json_sprintf("%u.%u", device->bus, device->address), "chosen_because", inspection->reason,
         "busid", text_or_null(device->busid[0] ? device->busid : NULL), "chip",
-        text_or_null(device->chip ? device->chip->name : NULL), "speed",
+        text_or_null(description->chip ? description->chip->name : NULL), "speed",
         usbip_speed_name(description->speed), "speed_is_known", description->speed_is_known);
     json_object_set_new(object, "ports",
                         device->chip ? json_integer(device->chip->ports) : json_null());

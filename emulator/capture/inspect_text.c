@@ -220,7 +220,7 @@ static void print_device(const struct inspection *inspection)
     const struct usbip_description *description = inspection->description;
     printf("device %u.%u  %04x:%04x  %s  %s speed%s\n", device->bus, device->address,
            description->device.idVendor, description->device.idProduct,
-           device->chip ? device->chip->name : "no chip that is known",
+           description->chip ? description->chip->name : "no chip that is known",
            usbip_speed_name(description->speed), description->speed_is_known ? "" : " (a guess)");
     if (device->busid[0]) {
         printf("  busid ");

@@ -1,7 +1,7 @@
 /*
- * libpcap refuses pcapng files whose interfaces differ in link type or snap length. The filter
- * here hands on the interfaces of one kind, those with USB and most packets, and makes libpcap
- * believe that they are all alike.
+ * libpcap refuses pcapng files whose interfaces differ in link type or snap length, and those with
+ * several of LINKTYPE_RAW. The filter here hands on the interfaces of one kind, those with USB and
+ * most packets, and makes libpcap believe that they are all alike.
  *
  * Source: the pcapng specification (draft-ietf-opsawg-pcapng).
  */
@@ -168,8 +168,15 @@ static void count_block(struct census *census, struct capture_pcapng_filter *fil
         return;
     if (i == census->count)
         census->kinds[census->count++] = *interface;
-    census->differ |= i > 0 || census->kinds[i].snap_length != interface->snap_length;
+    census->differ |= i > 0 || census->kinds[i].snap_length != interface->snap_length ||
+                      interface->link_type == LINKTYPE_RAW;
     census->kinds[i].packets += of_packet != NULL;
+}
+
+/* The number that libpcap gives a link type: another one only to this one of those here. */
+static uint16_t libpcap_link_type(uint16_t link_type)
+{
+    return link_type == LINKTYPE_RAW ? DLT_RAW : link_type;
 }
 
 /* The kind with most packets of those that can be read; USB before a network. */
@@ -179,9 +186,8 @@ static uint16_t choose(const struct census *census)
     int best_rank = -1;
     for (unsigned i = 0; i < census->count; i++) {
         const struct interface *kind = &census->kinds[i];
-        /* The only one of those here that libpcap gives another number. */
-        int link_type = kind->link_type == LINKTYPE_RAW ? DLT_RAW : kind->link_type;
-        const struct capture_format *format = capture_find_format(link_type);
+        const struct capture_format *format =
+            capture_find_format(libpcap_link_type(kind->link_type));
         int rank = 0;
         if (format && kind->packets > 0)
             rank = format->is_network ? 1 : 2;
@@ -248,11 +254,12 @@ static bool adapt_block(struct capture_pcapng_filter *filter)
     unsigned interfaces = filter->interface_count;
     note_interface(filter);
     if (filter->interface_count > interfaces) {
+        /* libpcap compares its own number with the one in the file. */
         uint8_t *link_type = filter->block.data + INTERFACE_LINK_TYPE;
         if (filter->big_endian)
-            usbip_store_be16(link_type, filter->link_type);
+            usbip_store_be16(link_type, libpcap_link_type(filter->link_type));
         else
-            usbip_store_le16(link_type, filter->link_type);
+            usbip_store_le16(link_type, libpcap_link_type(filter->link_type));
         store32(filter, INTERFACE_SNAP_LENGTH, MAX_SNAP_LENGTH);
         return true;
     }

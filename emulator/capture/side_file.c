@@ -258,20 +258,50 @@ static bool is_device_line(const char *line)
     return strncmp(line, "Bus ", 4) == 0 && strstr(line, " Device ") && strstr(line, ": ID ");
 }
 
-static bool has_ids_of(const struct reader *reader, uint16_t idVendor, uint16_t idProduct)
+static bool has_ids_of(const struct reader *reader, const struct usbip_capture_device *device)
 {
-    return reader->has_device && usbip_load_le16(reader->device + 8) == idVendor &&
-           usbip_load_le16(reader->device + 10) == idProduct;
+    return usbip_load_le16(reader->device + 8) == device->idVendor &&
+           usbip_load_le16(reader->device + 10) == device->idProduct;
 }
 
-static void read_text(struct reader *reader, char *text, bool has_ids, uint16_t idVendor,
-                      uint16_t idProduct)
+static bool has_endpoint(const struct reader *reader, uint8_t address)
+{
+    const struct usbip_buffer *bytes = &reader->configuration;
+    size_t offset = 0;
+    const uint8_t *descriptor;
+    int size;
+    while ((size = usbip_next_descriptor(bytes->data, bytes->size, &offset, &descriptor)) > 0) {
+        if (size >= USB_DT_ENDPOINT_SIZE && descriptor[1] == USB_DT_ENDPOINT &&
+            descriptor[2] == address)
+            return true;
+    }
+    return false;
+}
+
+/* The address of an endpoint that the capture uses and the configuration lacks, or 0. */
+static uint8_t missing_endpoint(const struct reader *reader,
+                                const struct usbip_capture_device *device)
+{
+    for (unsigned i = 0; i < device->endpoint_count; i++) {
+        uint8_t address = device->endpoints[i].address;
+        if ((address & 0x0f) != 0 && !has_endpoint(reader, address))
+            return address;
+    }
+    return 0;
+}
+
+static bool may_be(const struct reader *reader, const struct usbip_capture_device *device)
+{
+    return device->has_ids ? has_ids_of(reader, device) : missing_endpoint(reader, device) == 0;
+}
+
+static void read_text(struct reader *reader, char *text, const struct usbip_capture_device *device)
 {
     while (*text && !reader->failed) {
         char *end = text + strcspn(text, "\n"), *next = *end ? end + 1 : end;
         *end = '\0';
         if (is_device_line(text) && reader->has_device) {
-            if (!has_ids || has_ids_of(reader, idVendor, idProduct))
+            if (may_be(reader, device))
                 return;
             clear(reader);
         }
@@ -350,7 +380,30 @@ static int finish(struct reader *reader, const char *path,
     return 0;
 }
 
-int side_file_read(const char *path, bool has_ids, uint16_t idVendor, uint16_t idProduct,
+/* Whether what was read is of another device than the capture; then error_text says so. */
+static bool is_another(const struct reader *reader, const char *path,
+                       const struct usbip_capture_device *device,
+                       char error_text[USBIP_CAPTURE_ERROR_SIZE])
+{
+    bool is_whole = reader->configuration.size >= USB_DT_CONFIG_SIZE;
+    uint8_t missing = device->has_ids || !is_whole ? 0 : missing_endpoint(reader, device);
+    if (device->has_ids && !has_ids_of(reader, device))
+        snprintf(error_text, USBIP_CAPTURE_ERROR_SIZE,
+                 "%s: describes %04x:%04x, but the device of the capture is %04x:%04x", path,
+                 usbip_load_le16(reader->device + 8), usbip_load_le16(reader->device + 10),
+                 device->idVendor, device->idProduct);
+    else if (missing != 0)
+        snprintf(error_text, USBIP_CAPTURE_ERROR_SIZE,
+                 "%s: describes %04x:%04x, which has no endpoint 0x%02x, but the device of the "
+                 "capture uses it",
+                 path, usbip_load_le16(reader->device + 8), usbip_load_le16(reader->device + 10),
+                 missing);
+    else
+        return false;
+    return true;
+}
+
+int side_file_read(const char *path, const struct usbip_capture_device *device,
                    struct usbip_description *description, char error_text[USBIP_CAPTURE_ERROR_SIZE])
 {
     size_t size;
@@ -361,17 +414,12 @@ int side_file_read(const char *path, bool has_ids, uint16_t idVendor, uint16_t i
     if (size >= USB_DT_DEVICE_SIZE && bytes[0] == USB_DT_DEVICE_SIZE && bytes[1] == USB_DT_DEVICE)
         read_binary(&reader, (const uint8_t *)bytes, size);
     else
-        read_text(&reader, bytes, has_ids, idVendor, idProduct);
+        read_text(&reader, bytes, device);
     free(bytes);
     int result = -1;
     if (reader.failed)
         snprintf(error_text, USBIP_CAPTURE_ERROR_SIZE, "%s: out of memory", path);
-    else if (reader.has_device && has_ids && !has_ids_of(&reader, idVendor, idProduct))
-        snprintf(error_text, USBIP_CAPTURE_ERROR_SIZE,
-                 "%s: describes %04x:%04x, but the device of the capture is %04x:%04x", path,
-                 usbip_load_le16(reader.device + 8), usbip_load_le16(reader.device + 10), idVendor,
-                 idProduct);
-    else
+    else if (!reader.has_device || !is_another(&reader, path, device, error_text))
         result = finish(&reader, path, error_text);
     usbip_buffer_free(&reader.configuration);
     return result;

@@ -6,10 +6,11 @@
 
 /*
  * Fills in what the file has: device descriptor, the first configuration, strings. Of several
- * devices in the text it takes the one with these ids; with has_ids, another device is an error.
+ * devices in the text it takes the one that the capture's can be: with its ids, or, when the
+ * capture does not tell them, with the endpoints that it uses. That there is none is an error.
  * Returns 0, or -1 and error_text.
  */
-int side_file_read(const char *path, bool has_ids, uint16_t idVendor, uint16_t idProduct,
+int side_file_read(const char *path, const struct usbip_capture_device *device,
                    struct usbip_description *description,
                    char error_text[USBIP_CAPTURE_ERROR_SIZE]);
 

@@ -5,14 +5,21 @@
 #include "emulator/capture/capture_internal.h"
 #include "emulator/capture/chip.h"
 #include "protocol/configuration.h"
+#include "protocol/ftdi.h"
 
 /* What the transfers of one device say of it while they are counted. */
 struct traits {
     uint8_t types[USBIP_CAPTURE_ENDPOINTS]; /* of endpoints by the configuration; 0: unknown */
     unsigned families;                      /* a bit for each enum usbip_chip_family */
-    bool high_speed_ftdi;                   /* if it is one */
-    bool has_ftdi_status;                   /* the first IN packet has been looked at */
+    /* Bulk IN transfers with data: how many there are, how many of them are what an idle FTDI chip
+     * sends, and whether all begin like its status. */
+    uint32_t bulk_in, idle;
+    bool not_ftdi;
+    bool high_speed_ftdi; /* if it is one, by the first of them */
 };
+
+/* So many packets that look like an FTDI chip's are no accident. */
+enum { ENOUGH_FTDI_STATUS = 4 };
 
 /* There is room: more addresses than USBIP_CAPTURE_ENDPOINTS do not exist. */
 static struct usbip_capture_endpoint *count_endpoint(struct usbip_capture_device *device,
@@ -98,6 +105,20 @@ static void correct_type(const struct traits *traits, struct usbip_capture_trans
         transfer->type = type;
 }
 
+/* The low bits of the modem status are 1 in full-speed chips and 2 in others. */
+static void note_bulk_in(struct traits *traits, const struct usbip_capture_transfer *transfer)
+{
+    const uint8_t sent = FTDI_LINE_STATUS_THRE | FTDI_LINE_STATUS_TEMT;
+    uint8_t low_bits = transfer->data[0] & 0x0f;
+    bool has_no_data = transfer->size == FTDI_STATUS_SIZE;
+    if (traits->bulk_in++ == 0)
+        traits->high_speed_ftdi = low_bits == 0x02;
+    traits->idle += has_no_data && transfer->data[1] == sent;
+    traits->not_ftdi |= transfer->size < FTDI_STATUS_SIZE ||
+                        low_bits != (traits->high_speed_ftdi ? 0x02 : 0x01) ||
+                        (has_no_data && (transfer->data[1] & ~sent) != 0);
+}
+
 static void note_traits(struct traits *traits, const struct usbip_capture_transfer *transfer)
 {
     if (transfer->flags & USBIP_TRANSFER_HAS_SETUP) {
@@ -106,12 +127,26 @@ static void note_traits(struct traits *traits, const struct usbip_capture_transf
         int family = usbip_chip_family_of_request(&setup);
         if (family >= 0)
             traits->families |= 1u << family;
-    } else if (!traits->has_ftdi_status && transfer->type == USB_ENDPOINT_XFER_BULK &&
-               usbip_transfer_is_in(transfer) && transfer->size >= 2) {
-        /* The low bits of the modem status are 1 in full-speed chips and 2 in others. */
-        traits->has_ftdi_status = true;
-        traits->high_speed_ftdi = (transfer->data[0] & 0x0f) == 0x02;
+    } else if (transfer->type == USB_ENDPOINT_XFER_BULK && usbip_transfer_is_in(transfer) &&
+               transfer->size > 0) {
+        note_bulk_in(traits, transfer);
     }
+}
+
+/* The families that requests show, of which the packets must say nothing else. */
+static unsigned find_families(const struct usbip_capture_device *device,
+                              const struct traits *traits, bool has_configuration)
+{
+    const unsigned ftdi = 1u << USBIP_CHIP_FTDI, cdc_acm = 1u << USBIP_CHIP_CDC_ACM;
+    unsigned families = traits->families;
+    bool like_ftdi = !traits->not_ftdi && traits->idle > 0;
+    /* Vendors give FTDI's chips ids of their own. */
+    if (device->has_ids && has_configuration)
+        return like_ftdi ? families & ftdi : 0;
+    if (families == 0 && like_ftdi && traits->bulk_in >= ENOUGH_FTDI_STATUS)
+        return ftdi;
+    /* A PL2303 has CDC's requests besides its own. */
+    return families & ~cdc_acm ? families & ~cdc_acm : families;
 }
 
 static void recognise(struct usbip_capture_device *device, const struct traits *traits)
@@ -121,12 +156,9 @@ static void recognise(struct usbip_capture_device *device, const struct traits *
     device->chip = usbip_chip_of_descriptors(device->idVendor, device->idProduct, device->bcdDevice,
                                              configuration ? configuration->data : NULL,
                                              configuration ? configuration->size : 0);
-    if (device->chip || (device->has_ids && configuration))
+    if (device->chip)
         return;
-    unsigned families = traits->families;
-    /* A PL2303 has CDC's requests besides its own. */
-    if (families & ~(1u << USBIP_CHIP_CDC_ACM))
-        families &= ~(1u << USBIP_CHIP_CDC_ACM);
+    unsigned families = find_families(device, traits, configuration != NULL);
     unsigned ports = 0;
     for (unsigned i = 0; i < device->endpoint_count; i++)
         ports += device->endpoints[i].type == USB_ENDPOINT_XFER_BULK &&

@@ -1,13 +1,13 @@
 /*
- * USB/IP in captures of a network: link layer, IP, and the reassembly of TCP streams; what the
- * streams say is usbip_stream.c's.
+ * USB/IP in captures of a network: connections and the reassembly of their streams. What packets
+ * say is tcp_packet.c's, what the streams say usbip_stream.c's.
  */
 #include <pcap/pcap.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "emulator/capture/tcp_packet.h"
 #include "emulator/capture/usbip_stream.h"
-#include "protocol/bytes.h"
 
 enum {
     CONNECTION_BUCKETS = 4096,
@@ -16,50 +16,17 @@ enum {
     MAX_WAITING_SEGMENTS = 1024,
     /* Packets of the peer that acknowledge a segment which is not in the file. A recorder may swap
      * packets, but not by more. */
-    MAX_ACKNOWLEDGED = 32,
-    MAX_EXTENSION_HEADERS = 8,
-    MAX_VLAN_TAGS = 4,
-};
-
-enum {
-    ETHERTYPE_IPV4 = 0x0800,
-    ETHERTYPE_IPV6 = 0x86dd,
-    ETHERTYPE_VLAN = 0x8100,
-    ETHERTYPE_QINQ = 0x88a8,
-};
-
-enum {
-    PROTOCOL_HOP_BY_HOP = 0,
-    PROTOCOL_TCP = 6,
-    PROTOCOL_ROUTING = 43,
-    PROTOCOL_DESTINATION_OPTIONS = 60,
-};
-
-enum { TCP_SYN = 0x02, TCP_ACK = 0x10 };
-
-enum {
-    ETHERNET_HEADER_SIZE = 14,
-    VLAN_TAG_SIZE = 4,
-    SLL_HEADER_SIZE = 16,
-    SLL2_HEADER_SIZE = 20,
-    LOOPBACK_HEADER_SIZE = 4,
-    IPV4_HEADER_SIZE = 20,
-    IPV6_HEADER_SIZE = 40,
-    TCP_HEADER_SIZE = 20,
-    ADDRESS_SIZE = 16,
-};
-
-/* One end of a connection. IPv4 addresses fill four bytes. */
-struct end_point {
-    uint8_t address[ADDRESS_SIZE];
-    uint16_t port;
+    MAX_AHEAD = 32,
+    MAX_GAP = 64 << 20, /* bytes; a larger one is another connection's number */
 };
 
 /* Bytes that came before those that belong in front of them. */
 struct segment {
     struct segment *next;
     uint32_t sequence, size, missing; /* missing: cut off by the recorder, behind size */
-    struct capture_record record;     /* without its bytes */
+    bool has_acknowledgement;
+    uint32_t acknowledgement;
+    struct capture_record record; /* without its bytes */
     uint8_t bytes[];
 };
 
@@ -68,7 +35,8 @@ struct half {
     uint32_t next;           /* sequence number of the byte that is due */
     struct segment *waiting; /* in order of their sequence numbers */
     size_t waiting_size;
-    unsigned waiting_count, acknowledged;
+    unsigned waiting_count;
+    unsigned ahead; /* packets of the peer that acknowledge more than was delivered */
 };
 
 struct connection {
@@ -83,115 +51,6 @@ struct state {
     uint32_t connection_count, stream_count;
 };
 
-/* What a packet says. */
-struct packet {
-    struct end_point source, destination;
-    uint32_t sequence, acknowledgement;
-    uint8_t flags;
-    const uint8_t *payload;
-    uint32_t size, missing; /* missing: cut off by the recorder */
-};
-
-/* ---- Packets ---- */
-
-/* Returns false for all that is no TCP segment, or no whole header of one. `left` is how much of
- * the packet there was, `size` how much the recorder kept. */
-static bool parse_tcp(struct packet *packet, const uint8_t *bytes, size_t size, size_t left)
-{
-    if (size < TCP_HEADER_SIZE || left < TCP_HEADER_SIZE)
-        return false;
-    size_t header_size = (size_t)(bytes[12] >> 4) * 4;
-    if (header_size < TCP_HEADER_SIZE || header_size > left)
-        return false;
-    packet->source.port = usbip_load_be16(bytes);
-    packet->destination.port = usbip_load_be16(bytes + 2);
-    packet->sequence = usbip_load_be32(bytes + 4);
-    packet->acknowledgement = usbip_load_be32(bytes + 8);
-    packet->flags = bytes[13];
-    if (size > left)
-        size = left; /* the padding of a small Ethernet frame */
-    size_t there = size > header_size ? size - header_size : 0;
-    packet->payload = bytes + (there > 0 ? header_size : 0);
-    packet->size = (uint32_t)there;
-    packet->missing = (uint32_t)(left - header_size - there);
-    return true;
-}
-
-static bool parse_ipv4(struct packet *packet, const uint8_t *bytes, size_t size, size_t left)
-{
-    if (size < IPV4_HEADER_SIZE)
-        return false;
-    size_t header_size = (size_t)(bytes[0] & 0x0f) * 4;
-    size_t total = usbip_load_be16(bytes + 2);
-    /* The kernel leaves it to the network card to fill in. */
-    if (total == 0 || total > left)
-        total = left;
-    bool is_fragment = usbip_load_be16(bytes + 6) & 0x3fff;
-    if (header_size < IPV4_HEADER_SIZE || header_size > size || header_size > total ||
-        bytes[9] != PROTOCOL_TCP || is_fragment)
-        return false;
-    memcpy(packet->source.address, bytes + 12, 4);
-    memcpy(packet->destination.address, bytes + 16, 4);
-    return parse_tcp(packet, bytes + header_size, size - header_size, total - header_size);
-}
-
-static bool parse_ipv6(struct packet *packet, const uint8_t *bytes, size_t size, size_t left)
-{
-    if (size < IPV6_HEADER_SIZE)
-        return false;
-    size_t total = usbip_load_be16(bytes + 4) + (size_t)IPV6_HEADER_SIZE;
-    if (total == IPV6_HEADER_SIZE || total > left)
-        total = left;
-    uint8_t protocol = bytes[6];
-    memcpy(packet->source.address, bytes + 8, ADDRESS_SIZE);
-    memcpy(packet->destination.address, bytes + 24, ADDRESS_SIZE);
-    size_t at = IPV6_HEADER_SIZE;
-    for (unsigned i = 0; i < MAX_EXTENSION_HEADERS; i++) {
-        if (protocol != PROTOCOL_HOP_BY_HOP && protocol != PROTOCOL_ROUTING &&
-            protocol != PROTOCOL_DESTINATION_OPTIONS)
-            break;
-        if (size < at + 2)
-            return false;
-        protocol = bytes[at];
-        at += ((size_t)bytes[at + 1] + 1) * 8;
-    }
-    if (protocol != PROTOCOL_TCP || at > size || at > total)
-        return false;
-    return parse_tcp(packet, bytes + at, size - at, total - at);
-}
-
-static bool parse_ip(struct packet *packet, const struct capture_record *record, size_t offset)
-{
-    if (record->size <= offset)
-        return false;
-    const uint8_t *bytes = record->bytes + offset;
-    size_t size = record->size - offset, left = record->original_size - offset;
-    switch (bytes[0] >> 4) {
-    case 4:
-        return parse_ipv4(packet, bytes, size, left);
-    case 6:
-        return parse_ipv6(packet, bytes, size, left);
-    default:
-        return false;
-    }
-}
-
-static bool parse_ethertype(struct packet *packet, const struct capture_record *record,
-                            size_t type_offset, size_t offset)
-{
-    if (record->size < offset)
-        return false;
-    uint16_t type = usbip_load_be16(record->bytes + type_offset);
-    for (unsigned i = 0; i < MAX_VLAN_TAGS && (type == ETHERTYPE_VLAN || type == ETHERTYPE_QINQ);
-         i++) {
-        if (record->size < offset + VLAN_TAG_SIZE)
-            return false;
-        type = usbip_load_be16(record->bytes + offset + 2);
-        offset += VLAN_TAG_SIZE;
-    }
-    return (type == ETHERTYPE_IPV4 || type == ETHERTYPE_IPV6) && parse_ip(packet, record, offset);
-}
-
 /* ---- Streams ---- */
 
 static int deliver(struct capture_builder *builder, struct connection *connection,
@@ -201,7 +60,7 @@ static int deliver(struct capture_builder *builder, struct connection *connectio
     struct capture_usbip_stream *stream = connection->stream;
     struct half *half = &connection->halves[direction];
     half->next += size + missing;
-    half->acknowledged = 0;
+    half->ahead = 0;
     if (capture_usbip_stream_is_foreign(stream))
         return 0;
     if (size > 0 && capture_usbip_stream_feed(builder, stream, direction, record, bytes, size) < 0)
@@ -236,35 +95,84 @@ static int take_first_waiting(struct capture_builder *builder, struct connection
     return result;
 }
 
-/* Delivers the segments whose turn has come. */
-static int drain(struct capture_builder *builder, struct connection *connection, unsigned direction)
+/* Whether the sender of this had received more from its peer than was delivered: then that comes
+ * first, so that no reply is before its request. */
+static bool is_ahead(const struct connection *connection, unsigned direction,
+                     bool has_acknowledgement, uint32_t acknowledgement)
 {
-    const struct half *half = &connection->halves[direction];
-    while (half->waiting && (int32_t)(half->waiting->sequence - half->next) <= 0) {
+    const struct half *peer = &connection->halves[!direction];
+    uint32_t gap = acknowledgement - peer->next;
+    return has_acknowledgement && peer->started && gap > 0 && gap <= MAX_GAP;
+}
+
+static bool is_in_turn(const struct half *half)
+{
+    return half->waiting && (int32_t)(half->waiting->sequence - half->next) <= 0;
+}
+
+static bool is_due(const struct connection *connection, unsigned direction)
+{
+    const struct segment *segment = connection->halves[direction].waiting;
+    return is_in_turn(&connection->halves[direction]) &&
+           !is_ahead(connection, direction, segment->has_acknowledgement, segment->acknowledgement);
+}
+
+/* Delivers the segments whose turn has come, of both directions. */
+static int drain(struct capture_builder *builder, struct connection *connection)
+{
+    for (;;) {
+        unsigned direction = is_due(connection, 0) ? 0 : 1;
+        if (!is_due(connection, direction))
+            return 0;
         if (take_first_waiting(builder, connection, direction) < 0)
             return -1;
     }
-    return 0;
 }
 
-/* What is missing in front of the waiting segments will not come any more. */
-static int skip_gap(struct capture_builder *builder, struct connection *connection,
-                    unsigned direction)
+/* What is missing before `sequence` will not come any more. */
+static void skip_to(struct capture_builder *builder, struct connection *connection,
+                    unsigned direction, uint32_t sequence)
 {
     struct half *half = &connection->halves[direction];
-    uint32_t gap = half->waiting->sequence - half->next;
     if (!capture_usbip_stream_is_foreign(connection->stream))
-        capture_usbip_stream_skip(builder, connection->stream, direction, gap);
-    half->next = half->waiting->sequence;
-    half->acknowledged = 0;
-    return drain(builder, connection, direction);
+        capture_usbip_stream_skip(builder, connection->stream, direction, sequence - half->next);
+    half->next = sequence;
+    half->ahead = 0;
+}
+
+/* Nor does what is missing here and was acknowledged up to this number. */
+static int skip_acknowledged(struct capture_builder *builder, struct connection *connection,
+                             unsigned direction, uint32_t acknowledgement)
+{
+    const struct half *half = &connection->halves[direction];
+    if (is_in_turn(half)) {
+        /* Both wait for each other, which no real connection does. */
+        if (take_first_waiting(builder, connection, direction) < 0)
+            return -1;
+    } else if (half->waiting && (int32_t)(half->waiting->sequence - acknowledgement) < 0) {
+        skip_to(builder, connection, direction, half->waiting->sequence);
+    } else {
+        skip_to(builder, connection, direction, acknowledgement);
+    }
+    return drain(builder, connection);
+}
+
+/* The first segment that waits in this direction does so no longer for what is before it. */
+static int stop_waiting(struct capture_builder *builder, struct connection *connection,
+                        unsigned direction)
+{
+    const struct half *half = &connection->halves[direction];
+    if (is_in_turn(half))
+        return skip_acknowledged(builder, connection, !direction, half->waiting->acknowledgement);
+    skip_to(builder, connection, direction, half->waiting->sequence);
+    return drain(builder, connection);
 }
 
 static int flush(struct capture_builder *builder, struct connection *connection)
 {
     for (unsigned direction = 0; direction < 2; direction++) {
         while (connection->halves[direction].waiting) {
-            if (skip_gap(builder, connection, direction) < 0)
+            if (stop_waiting(builder, connection, direction) < 0)
                 return -1;
         }
     }
@@ -282,6 +190,8 @@ static int keep(struct capture_builder *builder, struct connection *connection, 
         .sequence = packet->sequence,
         .size = packet->size,
         .missing = packet->missing,
+        .has_acknowledgement = packet->flags & TCP_ACK,
+        .acknowledgement = packet->acknowledgement,
         .record = *record,
     };
     if (packet->size > 0)
@@ -294,7 +204,7 @@ static int keep(struct capture_builder *builder, struct connection *connection, 
     half->waiting_size += segment->size;
     half->waiting_count++;
     if (half->waiting_size > MAX_WAITING_SIZE || half->waiting_count > MAX_WAITING_SEGMENTS)
-        return skip_gap(builder, connection, direction);
+        return stop_waiting(builder, connection, direction);
     return 0;
 }
 
@@ -308,7 +218,8 @@ static int take_payload(struct capture_builder *builder, struct connection *conn
         half->next = packet->sequence;
     }
     uint32_t overlap = half->next - packet->sequence, end = packet->size + packet->missing;
-    if ((int32_t)overlap < 0)
+    if ((int32_t)overlap < 0 ||
+        is_ahead(connection, direction, packet->flags & TCP_ACK, packet->acknowledgement))
         return keep(builder, connection, direction, record, packet);
     int result = 0;
     if (overlap < packet->size)
@@ -316,14 +227,14 @@ static int take_payload(struct capture_builder *builder, struct connection *conn
                          packet->size - overlap, packet->missing);
     else if (overlap < end)
         result = deliver(builder, connection, direction, record, NULL, 0, end - overlap);
-    return result < 0 ? -1 : drain(builder, connection, direction);
+    return result < 0 ? -1 : drain(builder, connection);
 }
 
 /* ---- Connections ---- */
 
 static int compare_ends(const struct end_point *a, const struct end_point *b)
 {
-    int order = memcmp(a->address, b->address, ADDRESS_SIZE);
+    int order = memcmp(a->address, b->address, IP_ADDRESS_SIZE);
     return order != 0 ? order : (int)a->port - (int)b->port;
 }
 
@@ -331,7 +242,7 @@ static uint32_t hash_ends(const struct end_point *a, const struct end_point *b)
 {
     /* FNV-1a over both. */
     uint32_t hash = 2166136261u;
-    for (unsigned i = 0; i < ADDRESS_SIZE; i++) {
+    for (unsigned i = 0; i < IP_ADDRESS_SIZE; i++) {
         hash = (hash ^ a->address[i]) * 16777619u;
         hash = (hash ^ b->address[i]) * 16777619u;
     }
@@ -415,10 +326,9 @@ static int take_packet(struct capture_builder *builder, struct state *state,
             return -1;
         packet->sequence++;
     }
-    struct half *peer = &connection->halves[!direction];
-    if (packet->flags & TCP_ACK && peer->waiting &&
-        (int32_t)(packet->acknowledgement - peer->waiting->sequence) >= 0 &&
-        ++peer->acknowledged > MAX_ACKNOWLEDGED && skip_gap(builder, connection, !direction) < 0)
+    if (is_ahead(connection, direction, packet->flags & TCP_ACK, packet->acknowledgement) &&
+        ++connection->halves[!direction].ahead > MAX_AHEAD &&
+        skip_acknowledged(builder, connection, !direction, packet->acknowledgement) < 0)
         return -1;
     if (packet->size + packet->missing == 0)
         return 0;
@@ -441,7 +351,8 @@ static int read_ethernet(struct capture_builder *builder, void *state,
 {
     struct packet packet = {0};
     return finish_record(builder, state, record,
-                         parse_ethertype(&packet, record, 12, ETHERNET_HEADER_SIZE), &packet);
+                         tcp_parse_ethertype(&packet, record, ETHERNET_TYPE, ETHERNET_HEADER_SIZE),
+                         &packet);
 }
 
 static int read_cooked(struct capture_builder *builder, void *state,
@@ -449,7 +360,7 @@ static int read_cooked(struct capture_builder *builder, void *state,
 {
     struct packet packet = {0};
     return finish_record(builder, state, record,
-                         parse_ethertype(&packet, record, 14, SLL_HEADER_SIZE), &packet);
+                         tcp_parse_ethertype(&packet, record, SLL_TYPE, SLL_HEADER_SIZE), &packet);
 }
 
 static int read_cooked_2(struct capture_builder *builder, void *state,
@@ -457,14 +368,15 @@ static int read_cooked_2(struct capture_builder *builder, void *state,
 {
     struct packet packet = {0};
     return finish_record(builder, state, record,
-                         parse_ethertype(&packet, record, 0, SLL2_HEADER_SIZE), &packet);
+                         tcp_parse_ethertype(&packet, record, SLL2_TYPE, SLL2_HEADER_SIZE),
+                         &packet);
 }
 
 static int read_raw(struct capture_builder *builder, void *state,
                     const struct capture_record *record)
 {
     struct packet packet = {0};
-    return finish_record(builder, state, record, parse_ip(&packet, record, 0), &packet);
+    return finish_record(builder, state, record, tcp_parse_ip(&packet, record, 0), &packet);
 }
 
 /* The address family in front is in the recording host's order, and its numbers differ by system:
@@ -473,8 +385,8 @@ static int read_loopback(struct capture_builder *builder, void *state,
                          const struct capture_record *record)
 {
     struct packet packet = {0};
-    return finish_record(builder, state, record, parse_ip(&packet, record, LOOPBACK_HEADER_SIZE),
-                         &packet);
+    return finish_record(builder, state, record,
+                         tcp_parse_ip(&packet, record, LOOPBACK_HEADER_SIZE), &packet);
 }
 
 static int end(struct capture_builder *builder, void *context)

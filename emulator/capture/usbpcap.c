@@ -38,6 +38,11 @@ static int32_t urb_status(uint32_t status)
     case 0xc0000001: /* USBD_STATUS_CRC */
     case 0xc0000003: /* USBD_STATUS_DATA_TOGGLE_MISMATCH */
         return -USBIP_EILSEQ;
+    case 0xc0000002: /* USBD_STATUS_BTSTUFF */
+    case 0xc0000006: /* USBD_STATUS_PID_CHECK_FAILURE */
+    case 0xc0000007: /* USBD_STATUS_UNEXPECTED_PID */
+    case 0xc0000011: /* USBD_STATUS_XACT_ERROR */
+        return -USBIP_EPROTO;
     case 0xc0000004: /* USBD_STATUS_STALL_PID */
     case 0xc0000030: /* USBD_STATUS_ENDPOINT_HALTED */
         return -USBIP_EPIPE;
@@ -45,6 +50,7 @@ static int32_t urb_status(uint32_t status)
         return -USBIP_ETIME;
     case 0xc0000008: /* USBD_STATUS_DATA_OVERRUN */
     case 0xc000000c: /* USBD_STATUS_BUFFER_OVERRUN */
+    case 0xc0000012: /* USBD_STATUS_BABBLE_DETECTED */
         return -USBIP_EOVERFLOW;
     case 0xc0000009: /* USBD_STATUS_DATA_UNDERRUN */
         return -USBIP_EREMOTEIO;
@@ -53,7 +59,8 @@ static int32_t urb_status(uint32_t status)
     case 0xc0010000: /* USBD_STATUS_CANCELED */
         return -USBIP_ECONNRESET;
     default:
-        return status & 0x80000000 ? -USBIP_EPROTO : 0;
+        /* Mostly the host's own: no bandwidth, a parameter that it does not know. */
+        return status & 0x80000000 ? -USBIP_EIO : 0;
     }
 }
 

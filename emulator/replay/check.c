@@ -1,18 +1,17 @@
 #include "emulator/replay/check.h"
 
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "emulator/bus.h"
 #include "emulator/capture/chip.h"
+#include "emulator/capture/command_line.h"
 #include "emulator/replay/replay_internal.h"
 #include "emulator/session.h"
 #include "protocol/ftdi.h"
 
 enum {
-    EXIT_USAGE = 2,
     EXIT_DIVERGED = 3,
     UNKNOWN_LENGTH = 4096, /* of IN transfers, where the file does not tell what was asked for */
     LAST_LENGTH = 16384,
@@ -90,7 +89,8 @@ static void compare_read(struct checking *checking, const struct usbip_capture_t
                          int32_t status, const uint8_t *data, size_t size)
 {
     if (!transfer || !replay_is_read(transfer->setup) || replay_is_standard(transfer->setup) ||
-        transfer->complete_record == 0 || transfer->flags & USBIP_TRANSFER_UNLINKED)
+        transfer->complete_record == 0 || transfer->flags & USBIP_TRANSFER_UNLINKED ||
+        (checking->replay->options.skip_errors && replay_is_error(transfer->status)))
         return;
     checking->check->wrong_reads += status != transfer->status || size != transfer->size ||
                                     (size > 0 && memcmp(data, transfer->data, size) != 0);
@@ -348,7 +348,7 @@ static int check_device(struct checking *checking, struct usbip_device *device)
     const struct usbip_capture_device *d = &replay->capture->devices[replay->index];
     snprintf(checking->check->device, sizeof checking->check->device, "%u.%u %04x:%04x %s", d->bus,
              d->address, replay->description.device.idVendor, replay->description.device.idProduct,
-             d->chip ? d->chip->name : "");
+             replay->description.chip ? replay->description.chip->name : "");
     checking->capture = replay->capture;
     checking->states = calloc(replay->capture->transfer_count + 1u, 1);
     for (unsigned i = 0; i < USBIP_CAPTURE_ENDPOINTS; i++)
@@ -401,59 +401,45 @@ static const char help[] =
     "                            serial one)\n"
     "  --descriptors FILE        descriptors that the capture lacks\n"
     "  --replay MODE             gated (default), strict, timed or free\n"
+    "  --errors WHAT             recorded errors of the device: replay (default) or skip\n"
     "  --help\n"
     "\n"
     "Exit status: 0, 3 for a divergence, 2 for wrong usage, 1 for a file that cannot be "
     "replayed.\n";
 
-static int usage_error(const char *format, const char *value)
+enum { OPTION_REPLAY = 1, OPTION_ERRORS };
+
+static const char *take_option(void *context, int val, const char *value)
 {
-    fputs("usbip-emulator replay-check: ", stderr);
-    fprintf(stderr, format, value);
-    fputs("; usbip-emulator replay-check --help shows the options\n", stderr);
-    return EXIT_USAGE;
+    struct usbip_replay_options *options = context;
+    if (val == OPTION_ERRORS)
+        return usbip_replay_parse_errors(value, &options->skip_errors)
+                   ? NULL
+                   : "--errors %s: not replay or skip";
+    return usbip_replay_parse_mode(value, &options->mode) && options->mode != USBIP_REPLAY_STEP
+               ? NULL
+               : "--replay %s: not gated, strict, timed or free";
 }
 
 /* Returns -1 to go on, or the exit status. */
 static int parse_options(int argc, char **argv, struct usbip_replay_options *options)
 {
-    enum { DEVICE = 256, DESCRIPTORS, REPLAY, HELP };
-    static const struct option names[] = {
-        {"device", required_argument, NULL, DEVICE},
-        {"descriptors", required_argument, NULL, DESCRIPTORS},
-        {"replay", required_argument, NULL, REPLAY},
-        {"help", no_argument, NULL, HELP},
-        {NULL, 0, NULL, 0},
+    static const struct option own[] = {
+        {"replay", required_argument, NULL, OPTION_REPLAY},
+        {"errors", required_argument, NULL, OPTION_ERRORS},
+        {0},
     };
-    int option;
-    opterr = 0;
-    while ((option = getopt_long(argc, argv, ":", names, NULL)) != -1) {
-        switch (option) {
-        case DEVICE:
-            if (!usbip_capture_is_wish(optarg))
-                return usage_error("--device %s: neither BUS.DEV in decimal nor VID:PID in "
-                                   "hexadecimal",
-                                   optarg);
-            options->device = optarg;
-            break;
-        case DESCRIPTORS:
-            options->descriptors = optarg;
-            break;
-        case REPLAY:
-            if (!usbip_replay_parse_mode(optarg, &options->mode) ||
-                options->mode == USBIP_REPLAY_STEP)
-                return usage_error("--replay %s: not gated, strict, timed or free", optarg);
-            break;
-        case HELP:
-            fputs(help, stdout);
-            return EXIT_SUCCESS;
-        case ':':
-            return usage_error("%s needs a value", argv[optind - 1]);
-        default:
-            return usage_error("%s is not an option, or takes no value", argv[optind - 1]);
-        }
-    }
-    return optind == argc ? usage_error("%s", "no FILE given") : -1;
+    struct usbip_capture_command command = {
+        .name = "replay-check",
+        .help = help,
+        .own = own,
+        .take = take_option,
+        .context = options,
+    };
+    int status = usbip_capture_parse_command(&command, argc, argv);
+    options->device = command.device;
+    options->descriptors = command.descriptors;
+    return status;
 }
 
 static void write_log(void *context, enum usbip_log_level level, const char *line)

@@ -86,6 +86,19 @@ static bool ended_well(const struct usbip_capture_transfer *transfer)
             transfer->status == -USBIP_EREMOTEIO);
 }
 
+bool replay_is_error(int32_t status)
+{
+    return status == -USBIP_EPROTO || status == -USBIP_EILSEQ || status == -USBIP_ETIME ||
+           status == -USBIP_EOVERFLOW;
+}
+
+static bool is_replayed_error(const struct making *making,
+                              const struct usbip_capture_transfer *transfer)
+{
+    return making->plan->has_errors && transfer->complete_record != 0 &&
+           replay_is_error(transfer->status);
+}
+
 static void add_ask(struct replay_plan *plan, uint32_t index, enum replay_ask_kind kind,
                     bool optional)
 {
@@ -103,7 +116,7 @@ static void add_request(struct making *making, uint32_t index)
         return;
     bool standard = replay_is_standard(transfer->setup);
     if (replay_is_read(transfer->setup)) {
-        if (!ended_well(transfer))
+        if (!ended_well(transfer) && !is_replayed_error(making, transfer))
             return;
         plan->reads[plan->read_count++] =
             (struct replay_read){index, standard ? UINT32_MAX : plan->ask_count, 0};
@@ -152,9 +165,10 @@ static void drop_refused_out(struct making *making, struct replay_endpoint *endp
 
 /* ---- Answers ---- */
 
-static bool is_answer(const struct usbip_capture_transfer *transfer)
+static bool is_answer(const struct making *making, const struct usbip_capture_transfer *transfer)
 {
-    return ended_well(transfer) || (transfer->status == -USBIP_EOVERFLOW && transfer->size > 0);
+    return ended_well(transfer) || is_replayed_error(making, transfer) ||
+           (transfer->status == -USBIP_EOVERFLOW && transfer->size > 0);
 }
 
 /* How many asks the host had sent before the device said this. */
@@ -173,38 +187,52 @@ static uint32_t gate_of(const struct making *making, const struct usbip_capture_
     return low;
 }
 
-static uint32_t answer_count(const struct replay_plan *plan, const struct replay_endpoint *endpoint,
+static uint32_t answer_count(const struct making *making, const struct replay_endpoint *endpoint,
                              const struct usbip_capture_transfer *transfer)
 {
-    if (!is_answer(transfer))
+    if (!is_answer(making, transfer))
         return 0;
-    if (!plan->is_ftdi || !endpoint->merges)
+    if (!making->plan->is_ftdi || !endpoint->merges)
         return 1;
-    return transfer->size / endpoint->packet_size + 1;
+    return transfer->size / endpoint->packet_size + 2; /* the last packet, and an error */
+}
+
+static int32_t answer_status(const struct making *making,
+                             const struct usbip_capture_transfer *transfer)
+{
+    bool ends_it = transfer->status == -USBIP_EPIPE || is_replayed_error(making, transfer);
+    return ends_it ? transfer->status : 0;
 }
 
 static void add_answer(struct making *making, struct replay_endpoint *endpoint, uint32_t index)
 {
     const struct usbip_capture_transfer *transfer = transfer_of(making, index);
-    if (!is_answer(transfer))
+    if (!is_answer(making, transfer))
         return;
-    bool stall = transfer->status == -USBIP_EPIPE;
+    int32_t status = answer_status(making, transfer);
     struct replay_answer answer = {
         .data = transfer->data,
         .size = transfer->size,
         .transfer = index,
-        .stall = stall,
+        .status = status,
     };
-    if (!making->plan->is_ftdi || !endpoint->merges || stall) {
+    if (!making->plan->is_ftdi || !endpoint->merges || status == -USBIP_EPIPE) {
         endpoint->answers[endpoint->count++] = answer;
         return;
     }
+    answer.status = 0;
     for (uint32_t at = 0; at + FTDI_STATUS_SIZE <= transfer->size; at += endpoint->packet_size) {
         uint32_t rest = transfer->size - at;
         answer.data = transfer->data + at;
         answer.size = rest < endpoint->packet_size ? rest : endpoint->packet_size;
         endpoint->answers[endpoint->count++] = answer;
     }
+    if (status != 0)
+        endpoint->answers[endpoint->count++] = (struct replay_answer){
+            .data = transfer->size > 0 ? transfer->data + transfer->size : NULL,
+            .transfer = index,
+            .status = status,
+        };
 }
 
 static int compare_answers(const void *a, const void *b, void *context)
@@ -221,14 +249,14 @@ static int compare_answers(const void *a, const void *b, void *context)
 /* An FTDI packet that says nothing new: the chip sends them by its timer, so does the replay. */
 static bool is_idle(const struct replay_answer *answer, const uint8_t status[2])
 {
-    return !answer->stall && answer->size == FTDI_STATUS_SIZE &&
+    return answer->status == 0 && answer->size == FTDI_STATUS_SIZE &&
            memcmp(answer->data, status, FTDI_STATUS_SIZE) == 0;
 }
 
 /* In order of time, without what a halt or the latency timer repeats, and with their gates. */
 static void finish_answers(struct making *making, struct replay_endpoint *endpoint)
 {
-    bool is_ftdi = making->plan->is_ftdi && endpoint->merges;
+    bool is_ftdi = making->plan->is_ftdi && endpoint->merges, has_status = false;
     uint32_t kept = 0, halted_since = 0, next = 0;
     const uint8_t *status = endpoint->status;
     qsort_r(endpoint->answers, endpoint->count, sizeof *endpoint->answers, compare_answers,
@@ -236,18 +264,19 @@ static void finish_answers(struct making *making, struct replay_endpoint *endpoi
     for (uint32_t i = 0; i < endpoint->count; i++) {
         struct replay_answer answer = endpoint->answers[i];
         const struct usbip_capture_transfer *transfer = transfer_of(making, answer.transfer);
-        if (answer.stall) {
+        if (answer.status == -USBIP_EPIPE) {
             if (halted_since && !is_cleared(making, endpoint->address, halted_since,
                                             transfer->complete_order, &next))
                 continue;
             halted_since = transfer->complete_order;
-        } else if (is_ftdi) {
-            if (i == 0)
+        } else if (is_ftdi && answer.status == 0) {
+            if (!has_status)
                 memcpy(endpoint->status, answer.data, FTDI_STATUS_SIZE);
+            has_status = true;
             if (is_idle(&answer, status))
                 continue;
             status = answer.data;
-        } else if (answer.size == 0 && !endpoint->merges) {
+        } else if (answer.status == 0 && answer.size == 0 && !endpoint->merges) {
             continue; /* an interrupt endpoint that was asked and had nothing */
         }
         answer.gate = gate_of(making, transfer);
@@ -285,6 +314,18 @@ struct replay_read *replay_plan_find_read(struct replay_plan *plan,
            memcmp(transfers[plan->reads[low + *count].transfer].setup, setup, KEY_SIZE) == 0)
         ++*count;
     return *count > 0 ? &plan->reads[low] : NULL;
+}
+
+bool replay_plan_was_silent(const struct replay_plan *plan, const uint8_t setup[USBIP_SETUP_SIZE])
+{
+    for (uint32_t i = 0; i < plan->capture->transfer_count; i++) {
+        const struct usbip_capture_transfer *transfer = &plan->capture->transfers[i];
+        if (transfer->device == plan->device && transfer->flags & USBIP_TRANSFER_HAS_SETUP &&
+            transfer->flags & USBIP_TRANSFER_UNLINKED &&
+            memcmp(transfer->setup, setup, KEY_SIZE) == 0)
+            return true;
+    }
+    return false;
 }
 
 /* ---- The plan ---- */
@@ -346,7 +387,8 @@ static int allocate(struct making *making)
         requests += request;
         total += request || !usbip_transfer_is_in(transfer);
         making->answers[endpoint - plan->endpoints] +=
-            request || !usbip_transfer_is_in(transfer) ? 1 : answer_count(plan, endpoint, transfer);
+            request || !usbip_transfer_is_in(transfer) ? 1
+                                                       : answer_count(making, endpoint, transfer);
     }
     /* One more: nothing may be asked of malloc() that has no size. */
     plan->asks = calloc(total + 1u, sizeof *plan->asks);
@@ -384,11 +426,16 @@ static void add_transfer(struct making *making, uint32_t index)
 }
 
 int replay_plan_make(struct replay_plan *plan, const struct usbip_capture *capture, unsigned device,
-                     const struct usbip_description *description)
+                     const struct usbip_description *description, bool has_errors)
 {
     struct making making = {.plan = plan, .capture = capture, .device = device};
-    const struct usbip_chip *chip = capture->devices[device].chip;
-    *plan = (struct replay_plan){.capture = capture, .ports = 1};
+    const struct usbip_chip *chip = description->chip;
+    *plan = (struct replay_plan){
+        .capture = capture,
+        .device = device,
+        .ports = 1,
+        .has_errors = has_errors,
+    };
     if (chip && chip->family == USBIP_CHIP_FTDI) {
         plan->is_ftdi = true;
         plan->ports = chip->ports < REPLAY_MAX_PORTS ? chip->ports : REPLAY_MAX_PORTS;

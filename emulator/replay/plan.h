@@ -24,14 +24,14 @@ struct replay_ask {
     uint8_t port;      /* of a request: see replay_plan_port() */
 };
 
-/* One answer on an IN endpoint: a transfer, or of an FTDI chip a packet with its two status bytes.
- */
+/* One answer on an IN endpoint: a transfer, or of an FTDI chip a packet with its two status bytes,
+ * or the error that ended them. */
 struct replay_answer {
     const uint8_t *data;
     uint32_t size;
     uint32_t gate; /* so many of the asks come before it */
     uint32_t transfer;
-    bool stall;
+    int32_t status; /* 0; -USBIP_EPIPE: a stall; replay_is_error(): that error */
 };
 
 /* Requests with data to the host, sorted by what is asked for, then by time. */
@@ -52,7 +52,8 @@ struct replay_endpoint {
 
 struct replay_plan {
     const struct usbip_capture *capture;
-    bool is_ftdi;
+    unsigned device; /* of the capture */
+    bool is_ftdi, has_errors;
     unsigned ports; /* of an FTDI chip, otherwise 1 */
     struct replay_ask *asks;
     uint32_t ask_count;
@@ -62,9 +63,14 @@ struct replay_plan {
     unsigned endpoint_count;
 };
 
-/* Returns 0, or -1 when memory is out. The capture must outlive the plan. */
+/* Whether this status is the device's doing, or its cable's: it did not answer, or not as USB
+ * wants it. */
+bool replay_is_error(int32_t status);
+
+/* Without has_errors, what ended with such a status is left out. Returns 0, or -1 when memory is
+ * out. The capture must outlive the plan. */
 int replay_plan_make(struct replay_plan *plan, const struct usbip_capture *capture, unsigned device,
-                     const struct usbip_description *description);
+                     const struct usbip_description *description, bool has_errors);
 void replay_plan_free(struct replay_plan *plan);
 
 /*
@@ -80,6 +86,9 @@ struct replay_endpoint *replay_plan_endpoint(struct replay_plan *plan, uint8_t a
  * is the number of those that follow it, itself included. */
 struct replay_read *replay_plan_find_read(struct replay_plan *plan,
                                           const uint8_t setup[USBIP_SETUP_SIZE], uint32_t *count);
+
+/* Whether the host asked for this, got no answer and took it back. */
+bool replay_plan_was_silent(const struct replay_plan *plan, const uint8_t setup[USBIP_SETUP_SIZE]);
 
 static inline bool replay_is_standard(const uint8_t setup[USBIP_SETUP_SIZE])
 {

@@ -2,8 +2,8 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <zlib.h>
 
+#include "emulator/capture/chip.h"
 #include "emulator/replay/replay_internal.h"
 #include "protocol/ftdi.h"
 
@@ -12,70 +12,6 @@ enum {
     NS_PER_US = 1000,
     MAX_FILL = 1 << 20, /* bytes of one IN transfer */
 };
-
-/* ---- Words ---- */
-
-static bool find_word(const char *word, const char *const words[], unsigned count, unsigned *index)
-{
-    for (unsigned i = 0; i < count; i++) {
-        if (strcmp(words[i], word) == 0) {
-            *index = i;
-            return true;
-        }
-    }
-    return false;
-}
-
-bool usbip_replay_parse_mode(const char *word, enum usbip_replay_mode *mode)
-{
-    static const char *const words[] = {"gated", "strict", "timed", "free", "step"};
-    unsigned index;
-    bool found = find_word(word, words, 5, &index);
-    if (found)
-        *mode = (enum usbip_replay_mode)index;
-    return found;
-}
-
-bool usbip_replay_parse_end(const char *word, enum usbip_replay_end *end)
-{
-    static const char *const words[] = {"hold", "loop", "stall", "disconnect"};
-    unsigned index;
-    bool found = find_word(word, words, 4, &index);
-    if (found)
-        *end = (enum usbip_replay_end)index;
-    return found;
-}
-
-bool usbip_replay_parse_match(const char *word, enum usbip_replay_match *match)
-{
-    static const char *const words[] = {"exact", "setup", "any"};
-    unsigned index;
-    bool found = find_word(word, words, 3, &index);
-    if (found)
-        *match = (enum usbip_replay_match)index;
-    return found;
-}
-
-bool usbip_replay_is_capture(const char *path)
-{
-    static const uint8_t magics[][4] = {
-        {0xa1, 0xb2, 0xc3, 0xd4}, {0xd4, 0xc3, 0xb2, 0xa1}, /* pcap */
-        {0xa1, 0xb2, 0x3c, 0x4d}, {0x4d, 0x3c, 0xb2, 0xa1}, /* with nanoseconds */
-        {0xa1, 0xb2, 0xcd, 0x34}, {0x34, 0xcd, 0xb2, 0xa1}, /* Kuznetzov's */
-        {0x0a, 0x0d, 0x0d, 0x0a},                           /* pcapng */
-    };
-    uint8_t bytes[4] = {0};
-    gzFile file = gzopen(path, "rb");
-    bool known = false;
-    if (!file)
-        return false;
-    if (gzread(file, bytes, sizeof bytes) == (int)sizeof bytes) {
-        for (size_t i = 0; i < sizeof magics / sizeof magics[0]; i++)
-            known |= memcmp(bytes, magics[i], sizeof bytes) == 0;
-    }
-    gzclose(file);
-    return known;
-}
 
 /* ---- When an answer may be given ---- */
 
@@ -127,7 +63,7 @@ static void ask_hook(struct usbip_replay *replay, struct replay_cursor *cursor,
 {
     const struct usbip_replay_hooks *hooks = &replay->options.hooks;
     const uint8_t *recorded = cursor->data.data;
-    if (!hooks->edit || answer->stall)
+    if (!hooks->edit || answer->status != 0)
         return;
     hooks->edit(hooks->context, cursor->endpoint->address,
                 replay_transfer(replay, answer->transfer)->complete_record, &cursor->data);
@@ -165,7 +101,8 @@ static bool is_released(struct usbip_replay *replay, struct replay_cursor *curso
         replay->steps--;
     }
     if (!cursor->asked) {
-        uint32_t header = is_ftdi_data(replay, cursor) && !answer->stall ? FTDI_STATUS_SIZE : 0;
+        uint32_t header =
+            is_ftdi_data(replay, cursor) && answer->status == 0 ? FTDI_STATUS_SIZE : 0;
         cursor->asked = true;
         cursor->data = (struct usbip_replay_bytes){answer->data ? answer->data + header : NULL,
                                                    answer->size - header};
@@ -205,10 +142,22 @@ static void finish_answer(struct usbip_replay *replay, struct replay_cursor *cur
 
 /* ---- IN transfers ---- */
 
-static void halt(struct usbip_replay *replay, struct replay_cursor *cursor)
+/* A stall, or the transfer ends with the recorded error and with what had come of it. */
+static void fail(struct usbip_replay *replay, struct replay_cursor *cursor, struct usbip_urb *urb)
 {
+    int32_t status = answer_of(cursor)->status;
+    size_t size = cursor->data.size < urb->length ? cursor->data.size : urb->length;
+    if (status == -USBIP_EPIPE) {
+        finish_answer(replay, cursor);
+        usbip_device_halt(replay->device, cursor->endpoint->address);
+        return;
+    }
+    uint8_t *room = usbip_urb_reserve(urb, (uint32_t)size);
+    if (room && size > 0)
+        memcpy(room, cursor->data.data, size);
     finish_answer(replay, cursor);
-    usbip_device_halt(replay->device, cursor->endpoint->address);
+    cursor->after_full = false;
+    usbip_urb_complete(urb, status, room ? (uint32_t)size : 0);
 }
 
 /* Whether the device went on in the next transfer because this one was full. */
@@ -226,7 +175,7 @@ static bool was_full(const struct usbip_replay *replay, const struct replay_curs
 static bool says_nothing(const struct usbip_replay *replay, const struct replay_cursor *cursor,
                          const struct replay_answer *answer)
 {
-    return !answer->stall && cursor->data.size == 0 && cursor->endpoint->merges &&
+    return answer->status == 0 && cursor->data.size == 0 && cursor->endpoint->merges &&
            !cursor->after_full && replay->options.mode != USBIP_REPLAY_STRICT;
 }
 
@@ -251,7 +200,7 @@ static size_t take_data(struct usbip_replay *replay, struct replay_cursor *curso
             was_full(replay, cursor, answer) && replay->options.mode != USBIP_REPLAY_STRICT;
         finish_answer(replay, cursor);
         answer = answer_of(cursor);
-        if (!goes_on || !answer || !is_released_at_once(replay, cursor) || answer->stall ||
+        if (!goes_on || !answer || !is_released_at_once(replay, cursor) || answer->status != 0 ||
             cursor->data.size == 0)
             break;
     }
@@ -303,8 +252,8 @@ static void pump_data(struct usbip_replay *replay, struct replay_cursor *cursor)
         if (!urb)
             return;
         replay->touched = true;
-        if (answer_of(cursor)->stall)
-            halt(replay, cursor);
+        if (answer_of(cursor)->status != 0)
+            fail(replay, cursor, urb);
         else
             send_data(replay, cursor, urb);
     }
@@ -354,7 +303,7 @@ static void send_packets(struct usbip_replay *replay, struct replay_cursor *curs
     }
     do {
         packet = 0;
-        if (is_released_at_once(replay, cursor) && !answer_of(cursor)->stall)
+        if (is_released_at_once(replay, cursor) && answer_of(cursor)->status == 0)
             packet = put_packet(replay, cursor, room + size, length - size);
         if (packet == 0 && length - size >= FTDI_STATUS_SIZE) {
             memcpy(room + size, cursor->status, FTDI_STATUS_SIZE);
@@ -373,8 +322,8 @@ static void pump_packets(struct usbip_replay *replay, struct replay_cursor *curs
     while (is_released(replay, cursor) &&
            (urb = usbip_device_next_urb(replay->device, cursor->endpoint->address)) != NULL) {
         replay->touched = true;
-        if (answer_of(cursor)->stall)
-            halt(replay, cursor);
+        if (answer_of(cursor)->status != 0)
+            fail(replay, cursor, urb);
         else
             send_packets(replay, cursor, urb);
     }
@@ -532,9 +481,12 @@ static void on_start(void *context, struct usbip_device *device)
 static void on_attach(void *context)
 {
     struct usbip_replay *replay = context;
-    replay->round = 0;
-    replay->steps = 0;
-    rewind_replay(replay);
+    if (!replay->attached || replay->options.import == USBIP_REPLAY_RESTART) {
+        replay->round = 0;
+        replay->steps = 0;
+        rewind_replay(replay);
+    }
+    replay->attached = true;
     for (unsigned i = 0; i < REPLAY_MAX_PORTS; i++)
         replay->latency_ms[i] = FTDI_DEFAULT_LATENCY_MS;
 }
@@ -542,7 +494,7 @@ static void on_attach(void *context)
 static void on_detach(void *context)
 {
     struct usbip_replay *replay = context;
-    if (replay->touched && replay->round == 0)
+    if (replay->options.import == USBIP_REPLAY_RESTART && replay->touched && replay->round == 0)
         replay_count_missing(replay);
     for (unsigned i = 0; i < replay->plan.endpoint_count; i++) {
         usbip_timer_cancel(replay->scheduler, &replay->cursors[i].timer);
@@ -572,9 +524,22 @@ struct usbip_replay *usbip_replay_of(const struct usbip_device *device)
     return behaviour->ops == &replay_ops ? behaviour->context : NULL;
 }
 
+const char *usbip_replay_chip_name(const struct usbip_replay *replay)
+{
+    const struct usbip_chip *chip = replay->description.chip;
+    return chip ? chip->name : "an unknown chip";
+}
+
 bool usbip_replay_steps(const struct usbip_replay *replay)
 {
     return replay->options.mode == USBIP_REPLAY_STEP;
+}
+
+void usbip_replay_finish(struct usbip_replay *replay)
+{
+    if (replay->options.import == USBIP_REPLAY_CONTINUE && replay->touched && replay->round == 0)
+        replay_count_missing(replay);
+    replay->touched = false;
 }
 
 void usbip_replay_step(struct usbip_replay *replay, uint32_t count)
@@ -630,8 +595,8 @@ static int load(struct usbip_replay *replay, const struct usbip_log *log,
         usbip_log(log, USBIP_LOG_INFO, "%s: device %u.%u %04x:%04x, %s", options->path, d->bus,
                   d->address, replay->description.device.idVendor,
                   replay->description.device.idProduct, reason);
-    if (replay_plan_make(&replay->plan, replay->capture, replay->index, &replay->description) ==
-        0) {
+    if (replay_plan_make(&replay->plan, replay->capture, replay->index, &replay->description,
+                         !options->skip_errors) == 0) {
         replay->done = calloc(replay->plan.ask_count + 1u, sizeof *replay->done);
         replay->path = strdup(options->path);
     }

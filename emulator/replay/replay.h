@@ -33,6 +33,12 @@ enum usbip_replay_end {
     USBIP_REPLAY_DISCONNECT,
 };
 
+/* What the next client finds that imports the device. */
+enum usbip_replay_import {
+    USBIP_REPLAY_RESTART,  /* the recording at its beginning */
+    USBIP_REPLAY_CONTINUE, /* what the one before has left of it */
+};
+
 enum usbip_replay_match {
     USBIP_REPLAY_EXACT, /* requests and data as recorded */
     USBIP_REPLAY_SETUP, /* requests without their data */
@@ -42,7 +48,9 @@ enum usbip_replay_match {
 /* The words of the command line and of scripts; false: none of them. */
 bool usbip_replay_parse_mode(const char *word, enum usbip_replay_mode *mode);
 bool usbip_replay_parse_end(const char *word, enum usbip_replay_end *end);
+bool usbip_replay_parse_import(const char *word, enum usbip_replay_import *import);
 bool usbip_replay_parse_match(const char *word, enum usbip_replay_match *match);
+bool usbip_replay_parse_errors(const char *word, bool *skip);
 
 enum usbip_divergence_kind {
     USBIP_DIVERGENCE_DATA,       /* other bytes on an OUT endpoint */
@@ -75,7 +83,8 @@ struct usbip_replay_hooks {
     /* Returns true when it is none after all. For NO_ANSWER *answer may be given. NULL: none. */
     bool (*diverged)(void *context, const struct usbip_divergence *divergence,
                      struct usbip_replay_bytes *answer);
-    /* What to say instead of what was recorded (*bytes), without FTDI's status. NULL: the same. */
+    /* What to say instead of what was recorded (*bytes), without FTDI's status. Endpoint 0: the
+     * answer to a request. NULL: the same. */
     void (*edit)(void *context, uint8_t endpoint, uint32_t record,
                  struct usbip_replay_bytes *bytes);
     void *context;
@@ -88,7 +97,9 @@ struct usbip_replay_options {
     enum usbip_replay_mode mode;
     double speed; /* timed: pauses are divided by it; 0: as 1 */
     enum usbip_replay_end end;
+    enum usbip_replay_import import;
     enum usbip_replay_match match;
+    bool skip_errors; /* transfers that failed, but for stalls, are not replayed */
     const struct usbip_personality *personality; /* may be NULL */
     struct usbip_replay_hooks hooks;
 };
@@ -112,10 +123,17 @@ void usbip_replay_free(struct usbip_replay *replay);
 /* The replay that a device is, or NULL. */
 struct usbip_replay *usbip_replay_of(const struct usbip_device *device);
 
+/* "FT232R", or "an unknown chip". */
+const char *usbip_replay_chip_name(const struct usbip_replay *replay);
+
 /* Lets the device say so many more things (transfers; FTDI: packets) in step mode, in the order of
  * the recording. */
 void usbip_replay_step(struct usbip_replay *replay, uint32_t count);
 bool usbip_replay_steps(const struct usbip_replay *replay); /* whether it is in that mode */
+
+/* No client will come any more: with USBIP_REPLAY_CONTINUE, what has not come until now is
+ * missing. */
+void usbip_replay_finish(struct usbip_replay *replay);
 
 /* How often the host did otherwise, up to now. */
 uint64_t usbip_replay_divergences(const struct usbip_replay *replay);

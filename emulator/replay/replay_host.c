@@ -133,7 +133,8 @@ static bool find_data(struct usbip_replay *replay, struct replay_cursor *cursor,
     return false;
 }
 
-static void diverge_data(struct usbip_replay *replay, const struct replay_cursor *cursor,
+/* Returns false when a hook says that it is none. */
+static bool diverge_data(struct usbip_replay *replay, const struct replay_cursor *cursor,
                          const struct usbip_capture_transfer *transfer, const uint8_t *got,
                          size_t size)
 {
@@ -149,10 +150,18 @@ static void diverge_data(struct usbip_replay *replay, const struct replay_cursor
         divergence.expected = transfer->data + cursor->offset;
         divergence.expected_size = size;
     }
-    replay_diverged(replay, &divergence, NULL);
+    return replay_diverged(replay, &divergence, NULL);
 }
 
-/* The bytes of one transfer of the recording have all come. Returns false when it stalled. */
+/* Whether the transfer of the recording ended with an error that happens again. */
+static bool fails_again(const struct usbip_replay *replay,
+                        const struct usbip_capture_transfer *transfer)
+{
+    return replay->plan.has_errors && replay_is_error(transfer->status);
+}
+
+/* The bytes of one transfer of the recording have all come. Returns false when it stalled or
+ * failed; that of the host has ended so then. */
 static bool finish_data(struct usbip_replay *replay, struct replay_cursor *cursor)
 {
     uint32_t ask = cursor->endpoint->asks[cursor->next++];
@@ -160,9 +169,16 @@ static bool finish_data(struct usbip_replay *replay, struct replay_cursor *curso
     cursor->offset = 0;
     finish_ask(replay, ask);
     replay_matched(replay, cursor, transfer);
-    if (replay_transfer(replay, transfer)->status != -USBIP_EPIPE)
+    const struct usbip_capture_transfer *recorded = replay_transfer(replay, transfer);
+    uint8_t address = cursor->endpoint->address;
+    if (recorded->status == -USBIP_EPIPE) {
+        usbip_device_halt(replay->device, address);
+        return false;
+    }
+    struct usbip_urb *urb = usbip_device_next_urb(replay->device, address);
+    if (!fails_again(replay, recorded) || !urb)
         return true;
-    usbip_device_halt(replay->device, cursor->endpoint->address);
+    usbip_urb_complete(urb, recorded->status, 0);
     return false;
 }
 
@@ -176,8 +192,7 @@ bool replay_on_out(void *context, uint8_t address, const uint8_t *data, size_t s
     replay->touched = true;
     for (size_t at = 0; at < size && well;) {
         if (!find_data(replay, cursor, data + at, size - at)) {
-            cursor->counters.unexpected++;
-            diverge_data(replay, cursor, NULL, data + at, size - at);
+            cursor->counters.unexpected += diverge_data(replay, cursor, NULL, data + at, size - at);
             break;
         }
         uint32_t ask = cursor->endpoint->asks[cursor->next];
@@ -200,14 +215,39 @@ bool replay_on_out(void *context, uint8_t address, const uint8_t *data, size_t s
 
 /* ---- Requests ---- */
 
-static void complete_like(struct usbip_urb *urb, const struct usbip_capture_transfer *transfer)
+/* The recorded answer to a read, or what a hook makes of it. */
+static void give_answer(const struct usbip_replay *replay, struct usbip_urb *urb,
+                        const struct usbip_capture_transfer *transfer)
+{
+    const struct usbip_replay_hooks *hooks = &replay->options.hooks;
+    struct usbip_replay_bytes bytes = {transfer->data, transfer->size};
+    if (hooks->edit)
+        hooks->edit(hooks->context, 0, transfer->complete_record, &bytes);
+    usbip_urb_complete_with(urb, bytes.data, bytes.size);
+}
+
+static void complete_like(const struct usbip_replay *replay, struct usbip_urb *urb,
+                          const struct usbip_capture_transfer *transfer)
 {
     if (transfer->status == -USBIP_EPIPE)
         usbip_urb_stall(urb);
+    else if (fails_again(replay, transfer))
+        usbip_urb_complete(urb, transfer->status, 0);
     else if (urb->direction == USBIP_DIR_IN && urb->setup.wLength > 0)
-        usbip_urb_complete_with(urb, transfer->data, transfer->size);
+        give_answer(replay, urb, transfer);
     else
         usbip_urb_complete(urb, 0, urb->length);
+}
+
+/* What stays when all have been given: the last one that was no error, if there is one. */
+static const struct replay_read *last_answer(const struct usbip_replay *replay,
+                                             const struct replay_read *reads, uint32_t count)
+{
+    for (uint32_t i = count; i > 0; i--) {
+        if (!replay_is_error(replay_transfer(replay, reads[i - 1].transfer)->status))
+            return &reads[i - 1];
+    }
+    return &reads[count - 1];
 }
 
 /* Returns false for a standard request that the recording lacks: nothing is amiss then. */
@@ -221,6 +261,8 @@ static bool answer_read(struct usbip_replay *replay, struct usbip_urb *urb,
         struct usbip_replay_bytes answer = {NULL, 0};
         if (replay_is_standard(setup))
             return false;
+        if (replay_plan_was_silent(&replay->plan, setup))
+            return true; /* and is so again, until the host takes it back */
         bool diverged = replay_diverged(replay,
                                         &(struct usbip_divergence){
                                             .kind = USBIP_DIVERGENCE_NO_ANSWER,
@@ -235,7 +277,8 @@ static bool answer_read(struct usbip_replay *replay, struct usbip_urb *urb,
         return true;
     }
     bool again = reads->answered == count;
-    const struct replay_read *read = &reads[again ? count - 1 : reads->answered];
+    const struct replay_read *read =
+        again ? last_answer(replay, reads, count) : &reads[reads->answered];
     uint32_t transfer = read->transfer;
     if (!again) {
         reads->answered++;
@@ -245,7 +288,7 @@ static bool answer_read(struct usbip_replay *replay, struct usbip_urb *urb,
         }
         replay_matched(replay, cursor, transfer);
     }
-    complete_like(urb, replay_transfer(replay, transfer));
+    complete_like(replay, urb, replay_transfer(replay, transfer));
     return true;
 }
 
@@ -314,7 +357,8 @@ static bool knows_request(const struct usbip_replay *replay, const struct replay
     return false;
 }
 
-static void diverge_request(struct usbip_replay *replay, const struct usbip_urb *urb,
+/* Returns false when a hook says that it is none. */
+static bool diverge_request(struct usbip_replay *replay, const struct usbip_urb *urb,
                             const uint8_t setup[USBIP_SETUP_SIZE], uint32_t expected)
 {
     const struct replay_endpoint *endpoint = &replay->plan.endpoints[0];
@@ -333,7 +377,7 @@ static void diverge_request(struct usbip_replay *replay, const struct usbip_urb 
         divergence.expected = transfer->data;
         divergence.expected_size = transfer->size;
     }
-    replay_diverged(replay, &divergence, NULL);
+    return replay_diverged(replay, &divergence, NULL);
 }
 
 /* The same request with other parameters, in the place of the recorded one: what the device said
@@ -366,14 +410,15 @@ static void answer_write(struct usbip_replay *replay, struct usbip_urb *urb,
     replay->touched = true;
     note_latency(replay, &urb->setup, port);
     if (found == endpoint->count) {
-        bool known = knows_request(replay, endpoint, setup);
-        if (!known || !any) {
-            cursor->counters.unexpected++;
-            diverge_request(replay, urb, setup, expected);
+        bool accepted = knows_request(replay, endpoint, setup);
+        if (!accepted || !any) {
+            bool diverged = diverge_request(replay, urb, setup, expected);
+            cursor->counters.unexpected += diverged;
+            accepted |= !diverged;
         }
         if (replaces_request(replay, endpoint, expected, setup))
             pass_request(replay, port, expected);
-        if (known)
+        if (accepted)
             usbip_urb_complete(urb, 0, urb->length);
         else
             usbip_urb_stall(urb);
@@ -391,7 +436,7 @@ static void answer_write(struct usbip_replay *replay, struct usbip_urb *urb,
     check_order(replay, cursor, ask, setup);
     pass_request(replay, port, found);
     replay_matched(replay, cursor, transfer);
-    complete_like(urb, replay_transfer(replay, transfer));
+    complete_like(replay, urb, replay_transfer(replay, transfer));
 }
 
 bool replay_on_control(void *context, struct usbip_urb *urb)

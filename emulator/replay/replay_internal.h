@@ -61,6 +61,7 @@ struct usbip_replay {
     uint32_t next_request[REPLAY_MAX_PORTS], latency_ms[REPLAY_MAX_PORTS];
     uint64_t steps; /* that USBIP_REPLAY_STEP has left */
     bool touched;   /* this session, or round, something came or went */
+    bool attached;  /* there has been a client */
     bool pumping;
     uint32_t round; /* of USBIP_REPLAY_LOOP */
     struct usbip_timer end_timer;

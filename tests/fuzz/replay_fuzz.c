@@ -37,6 +37,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .mode = (enum usbip_replay_mode)(data[0] & 3),
         .end = (enum usbip_replay_end)(data[0] >> 2 & 3),
         .match = (enum usbip_replay_match)((data[0] >> 4 & 3) % 3),
+        .skip_errors = data[0] & 0x40,
     };
     int status = usbip_replay_check(&options, &log, &first, error_text);
     if (status < 0 && (error_text[0] == '\0' || strchr(error_text, '\n')))

@@ -66,15 +66,19 @@ static void hold_session(const char *address, unsigned chip_port, uint32_t rate)
     usbip_port_free(port);
 }
 
-/* Returns the emulator's exit status. */
-static int serve_session(char *device, char *recording, char *report, unsigned chip_port,
-                         uint32_t rate)
+/* `count` sessions, one after the other. Returns the emulator's exit status. */
+static int serve_sessions(char *device, char *recording, char *report, unsigned count,
+                          unsigned chip_port, uint32_t rate)
 {
     struct emulator_process emulator;
     char record_option[] = "--record", report_option[] = "--divergence";
-    char *arguments[] = {record_option, recording, report_option, report, device};
-    REQUIRE(emulator_start(&emulator, program, "127.0.0.1:0", arguments, 5));
-    hold_session(emulator.address, chip_port, rate);
+    char import_option[] = "--at-import", restart[] = "restart", go_on[] = "continue";
+    char *arguments[] = {record_option, recording,     report_option,
+                         report,        import_option, count > 1 ? go_on : restart,
+                         device};
+    REQUIRE(emulator_start(&emulator, program, "127.0.0.1:0", arguments, 7));
+    for (unsigned i = 0; i < count; i++)
+        hold_session(emulator.address, chip_port, rate);
     return emulator_stop(&emulator);
 }
 
@@ -169,33 +173,39 @@ static json_int_t divergences_of(const char *report)
     return count;
 }
 
-static void round_trip(char *script, unsigned chip_port)
+static void round_trip(char *script, unsigned sessions, unsigned chip_port)
 {
     char *recorded = path_of("recorded.pcapng"), *replayed = path_of("replayed.pcapng");
     char *report = path_of("report.json");
-    CU_ASSERT_EQUAL(serve_session(script, recorded, report, chip_port, 9600), 0);
-    CU_ASSERT_EQUAL(serve_session(recorded, replayed, report, chip_port, 9600), 0);
+    CU_ASSERT_EQUAL(serve_sessions(script, recorded, report, sessions, chip_port, 9600), 0);
+    CU_ASSERT_EQUAL(serve_sessions(recorded, replayed, report, sessions, chip_port, 9600), 0);
     CU_ASSERT_EQUAL(divergences_of(report), 0);
     compare(recorded, replayed);
     /* Another line coding than recorded. */
-    CU_ASSERT_EQUAL(serve_session(recorded, replayed, report, chip_port, 19200), 3);
+    CU_ASSERT_EQUAL(serve_sessions(recorded, replayed, report, sessions, chip_port, 19200), 3);
     CU_ASSERT(divergences_of(report) > 0);
 }
 
 static void test_acm(void)
 {
-    round_trip(scripts[0], 1);
+    round_trip(scripts[0], 1, 1);
 }
 
 static void test_ftdi(void)
 {
-    round_trip(scripts[1], 1);
+    round_trip(scripts[1], 1, 1);
 }
 
 static void test_ftdi_with_two_ports(void)
 {
-    round_trip(scripts[2], 1);
-    round_trip(scripts[2], 2);
+    round_trip(scripts[2], 1, 1);
+    round_trip(scripts[2], 1, 2);
+}
+
+static void test_two_sessions(void)
+{
+    round_trip(scripts[0], 2, 1);
+    round_trip(scripts[1], 2, 1);
 }
 
 int main(int argc, char **argv)
@@ -204,6 +214,7 @@ int main(int argc, char **argv)
         {"CDC-ACM", test_acm},
         {"FTDI", test_ftdi},
         {"FTDI with two ports", test_ftdi_with_two_ports},
+        {"two sessions", test_two_sessions},
         CU_TEST_INFO_NULL,
     };
     if (argc != 5) {

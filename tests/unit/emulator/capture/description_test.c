@@ -103,7 +103,7 @@ static void test_answers(void)
     usbip_capture_free(capture);
 }
 
-/* A side file wins over what the recorder wrote, an answer over both. */
+/* What the recorder wrote wins over a side file, an answer over both. */
 static void test_precedence(void)
 {
     static const uint8_t probe[8] = {0x80, 6, 0, 1, 0, 0, 40, 0};
@@ -115,19 +115,23 @@ static void test_precedence(void)
     write_file("description_side", side, sizeof side);
     char path[4096];
     snprintf(path, sizeof path, "%s", file_path("description_side"));
-    for (unsigned i = 0; i < 2; i++) {
+    static const enum usbip_description_origin origins[] = {
+        USBIP_ORIGIN_SYNTHESISED, USBIP_ORIGIN_INJECTED, USBIP_ORIGIN_ANSWER};
+    for (unsigned i = 0; i < 3; i++) {
         struct capture_file file = {0};
         pcap_begin(&file, "description_precedence.pcap", LINK_USBMON_MMAPPED);
-        put_usbmon_control(&file, 5, probe, acm_device, 18, 0);
-        if (i == 1)
+        put_usbmon_control(&file, 5, set_configuration, NULL, 0, 0);
+        if (i > 0)
+            put_usbmon_control(&file, 5, probe, acm_device, 18, 0);
+        if (i > 1)
             put_usbmon_control(&file, 5, get_device_descriptor, acm_device, 18, 0);
         struct usbip_capture *capture = load(&file);
         struct usbip_description d = describe(capture, NULL);
-        CU_ASSERT_EQUAL(d.device_origin, i == 0 ? USBIP_ORIGIN_INJECTED : USBIP_ORIGIN_ANSWER);
+        CU_ASSERT_EQUAL(d.device_origin, origins[i]);
         CU_ASSERT_EQUAL(d.configuration_origin, USBIP_ORIGIN_SYNTHESISED);
         usbip_description_free(&d);
         d = describe(capture, path);
-        CU_ASSERT_EQUAL(d.device_origin, i == 0 ? USBIP_ORIGIN_SIDE_FILE : USBIP_ORIGIN_ANSWER);
+        CU_ASSERT_EQUAL(d.device_origin, i == 0 ? USBIP_ORIGIN_SIDE_FILE : origins[i]);
         CU_ASSERT_EQUAL(d.device.bMaxPacketSize0, i == 0 ? 32 : 64);
         CU_ASSERT_EQUAL(d.configuration_origin, USBIP_ORIGIN_SIDE_FILE);
         REQUIRE(d.configuration_size == 67);
@@ -275,6 +279,41 @@ static void test_lsusb(void)
     CU_ASSERT_PTR_NULL(d.strings[3]);
     usbip_description_free(&d);
     usbip_capture_free(capture);
+}
+
+/* A capture that does not tell its device's ids: the endpoints choose. */
+static void test_lsusb_without_ids(void)
+{
+    static const struct {
+        uint8_t endpoint;
+        const char *error;
+    } cases[] = {
+        {0x81, NULL},
+        {0x84, "describes 1209:0001, which has no endpoint 0x84, but the device of the capture "
+               "uses it"},
+    };
+    write_file("description_lsusb", lsusb, sizeof lsusb - 1);
+    char path[4096], error_text[USBIP_CAPTURE_ERROR_SIZE];
+    snprintf(path, sizeof path, "%s", file_path("description_lsusb"));
+    for (unsigned i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct capture_file file = {0};
+        pcap_begin(&file, "description_lsusb.pcap", LINK_USBMON_MMAPPED);
+        put_bulk(&file, cases[i].endpoint, "hello", 5);
+        put_bulk(&file, 0x02, "hello", 5);
+        struct usbip_capture *capture = load(&file);
+        struct usbip_description d;
+        int result = usbip_describe(capture, 0, path, &d, error_text);
+        CU_ASSERT_EQUAL(result, cases[i].error ? -1 : 0);
+        if (cases[i].error)
+            CU_ASSERT_PTR_NOT_NULL(strstr(error_text, cases[i].error));
+        if (result == 0) {
+            CU_ASSERT_EQUAL(d.device.idProduct, 0x0001);
+            REQUIRE(d.chip != NULL);
+            CU_ASSERT_EQUAL(d.chip->family, USBIP_CHIP_CDC_ACM);
+            usbip_description_free(&d);
+        }
+        usbip_capture_free(capture);
+    }
 }
 
 static void test_wrong_side_files(void)
@@ -427,6 +466,49 @@ static void test_synthesis(void)
     }
 }
 
+/* FTDI's chips under the ids of others, and without any: by their status bytes. */
+static void test_ftdi_by_status(void)
+{
+    static const uint8_t set_rate[][8] = {{0x40, 3, 0x1a, 0, 0, 0, 0, 0}};
+    static const uint8_t vendor_configuration[32] = {9,  2, 32, 0,    1,    1, 0, 0x80, 45, 9,    4,
+                                                     0,  0, 2,  0xff, 0xff, 0, 0, 7,    5,  0x81, 2,
+                                                     64, 0, 0,  7,    5,    2, 2, 64,   0,  0};
+    static const uint8_t vendor_device[18] = {18,   1, 0, 2, 0, 0, 0, 64, 0x09,
+                                              0x12, 2, 0, 0, 6, 0, 0, 0,  1};
+    static const struct {
+        const char *packets[4];
+        bool described, requests;
+        const char *chip;
+    } cases[] = {
+        {{"\x01\x60", "\x01\x60hello", "\x11\x60", "\x01\x60"}, false, false, "FT232R"},
+        {{"\x02\x60", "\x02\x60hello", "\x12\x60", "\x02\x60"}, false, false, "FT232H"},
+        {{"\x01\x60", "\x01\x60hello", "\x11\x60", "\x71\x60"}, true, true, "FT232R"},
+        /* Too little to tell, or not like it. */
+        {{"\x01\x60", "\x01\x60hello", "\x11\x60"}, false, false, NULL},
+        {{"\x01\x60", "\x01\x60hello", "hello", "\x01\x60"}, false, false, NULL},
+        {{"\x01\x60hello", "\x01\x60hello", "ahello", "qhello"}, false, false, NULL},
+        {{"\x01\x60", "\x01\x60hello", "\x11\x61", "\x01\x60"}, false, false, NULL},
+        {{"\x01\x40", "\x01\x60hello", "\x11\x40", "\x01\x40"}, false, false, NULL},
+        {{"\x01\x60", "\x01\x60hello", "\x11\x60", "\x01\x60"}, true, false, NULL},
+        {{"hello", "hello"}, true, true, NULL},
+    };
+    for (unsigned i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct capture_file file = {0};
+        pcap_begin(&file, "description_status.pcap", LINK_USBMON_MMAPPED);
+        if (cases[i].described) {
+            put_usbmon_control(&file, 5, get_device_descriptor, vendor_device, 18, 0);
+            put_usbmon_control(&file, 5, get_configuration_descriptor, vendor_configuration, 32, 0);
+        }
+        put_requests(&file, set_rate, cases[i].requests);
+        for (unsigned j = 0; j < 4 && cases[i].packets[j]; j++)
+            put_bulk(&file, 0x81, cases[i].packets[j], (uint32_t)strlen(cases[i].packets[j]));
+        struct usbip_capture *capture = load(&file);
+        const struct usbip_chip *chip = capture->devices[0].chip;
+        CU_ASSERT_STRING_EQUAL(chip ? chip->name : "none", cases[i].chip ? cases[i].chip : "none");
+        usbip_capture_free(capture);
+    }
+}
+
 static void test_chips(void)
 {
     static const struct {
@@ -459,8 +541,10 @@ int main(void)
         {"which source wins", test_precedence},
         {"an injected descriptor and a part of it", test_injected_and_partial},
         {"the text of lsusb", test_lsusb},
+        {"the text of lsusb, without ids", test_lsusb_without_ids},
         {"wrong side files", test_wrong_side_files},
         {"synthesis from traffic", test_synthesis},
+        {"FTDI by its status bytes", test_ftdi_by_status},
         {"chips", test_chips},
         CU_TEST_INFO_NULL,
     };

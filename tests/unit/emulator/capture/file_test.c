@@ -115,6 +115,28 @@ static void test_several_link_types(void)
     }
 }
 
+/* USB/IP on an interface without link layer, beside others or beside one that is like it. libpcap
+ * has another number for this link type than the file. */
+static void test_several_networks(void)
+{
+    static const uint8_t bytes[1];
+    for (unsigned i = 0; i < 2; i++) {
+        struct capture_file file = {.link_type = LINK_RAW, .big_endian = i};
+        struct usbip_buffer client = {0};
+        add_import(&client);
+        add_submit(&client, 1, 0x02, false, 1, NULL, bytes);
+        pcapng_begin(&file, "file_networks.pcapng");
+        pcapng_interface(&file, i == 0 ? LINK_ETHERNET : LINK_RAW, 65535);
+        pcapng_interface(&file, LINK_RAW, 65535);
+        file.interface = 1;
+        put_segment(&file, &(struct segment){.data = client.data, .size = client.size});
+        struct usbip_capture *capture = load(&file);
+        CU_ASSERT_EQUAL(capture->transfer_count, 1);
+        usbip_capture_free(capture);
+        usbip_buffer_free(&client);
+    }
+}
+
 /* Sections begin anew with their interfaces. */
 static void test_sections(void)
 {
@@ -314,6 +336,7 @@ int main(void)
         {"pcap and pcapng, byte orders, resolutions", test_containers},
         {"gzip", test_gzip},
         {"pcapng with several link types", test_several_link_types},
+        {"pcapng with several networks", test_several_networks},
         {"pcapng with several sections", test_sections},
         {"damaged files", test_damaged},
         {"files that are no capture", test_no_capture},

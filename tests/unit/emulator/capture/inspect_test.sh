@@ -94,6 +94,30 @@ assert sum(e["transfers"] for e in endpoints.values()) == device["transfers"], d
 assert set(device["missing"].values()) == {0}, device
 PYTHON
 
+# What cannot be replayed is told: the file has the configuration of 2 endpoints, a transfer on a
+# third, and an isochronous one.
+python3 - other_endpoint.pcap <<'PYTHON'
+import struct, sys
+
+configuration = bytes.fromhex("09022000010100802d 0904000002ffffff00 07058102400000 07050202400000")
+answer = bytes.fromhex("8006000200002000")
+events = [("S", 2, 0x80, b"", answer), ("C", 2, 0x80, configuration, None),
+          ("S", 3, 0x05, b"hello", None), ("C", 3, 0x05, b"", None),
+          ("S", 0, 0x02, b"sound", None), ("C", 0, 0x02, b"", None)]
+with open(sys.argv[1], "wb") as file:
+    file.write(struct.pack("<IHHiIII", 0xa1b2c3d4, 2, 4, 0, 0, 262144, 220))
+    for number, (event, type, endpoint, data, setup) in enumerate(events):
+        record = struct.pack("<QBBBBHBBqiiII", 7 + number // 2, ord(event), type, endpoint, 3, 1,
+                             0 if setup else 0x2d, 0 if data else 0x3c, 0, 0, 0,
+                             len(data), len(data)) + (setup or bytes(8)) + bytes(16) + data
+        file.write(struct.pack("<IIII", 1, number, len(record), len(record)) + record)
+PYTHON
+[[ $("$tool" inspect other_endpoint.pcap) == \
+    *"
+    transfers on endpoints that the configuration lacks: 1
+    isochronous transfers, which cannot be replayed: 1"* ]] ||
+    fail "an endpoint without a descriptor: $("$tool" inspect other_endpoint.pcap 2>&1)"
+
 # What cannot be written is an error.
 "$tool" inspect "$capture" >/dev/full 2>error && fail "/dev/full"
 [ "$(cat error)" = "$name: standard output cannot be written" ] || fail "/dev/full: $(cat error)"

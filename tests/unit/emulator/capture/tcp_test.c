@@ -311,6 +311,73 @@ static void test_gap(void)
     free_session(&session);
 }
 
+/* Requests with their replies: 8 of them from 10 on, each in a segment that acknowledges all that
+ * was before it. The recorder has lost request `lost`, and swapped each pair if `swapped`. */
+static struct usbip_capture *load_pairs(const char *name, uint32_t lost, bool swapped)
+{
+    struct capture_file file = {0};
+    struct session session;
+    make_session(&session);
+    pcap_begin(&file, name, LINK_RAW);
+    put_part(&file, false, CLIENT_ISN, &session.client, 0, session.client_import);
+    put_part(&file, true, SERVER_ISN, &session.server, 0, session.server_import);
+    session.client.size = session.client_import;
+    session.server.size = session.server_import;
+    for (uint32_t seqnum = 10; seqnum < 18; seqnum++) {
+        struct segment request = {.sequence = CLIENT_ISN + (uint32_t)session.client.size,
+                                  .acknowledgement = SERVER_ISN + (uint32_t)session.server.size,
+                                  .flags = TCP_ACK};
+        size_t at = session.client.size, reply_at = session.server.size;
+        add_submit(&session.client, seqnum, 1, true, 64, NULL, NULL);
+        request.data = session.client.data + at;
+        request.size = session.client.size - at;
+        struct segment reply = {.from_server = true,
+                                .sequence = request.acknowledgement,
+                                .acknowledgement = CLIENT_ISN + (uint32_t)session.client.size,
+                                .flags = TCP_ACK};
+        add_return(&session.server, seqnum, 0, 3, "abc");
+        reply.data = session.server.data + reply_at;
+        reply.size = session.server.size - reply_at;
+        if (swapped)
+            put_segment(&file, &reply);
+        if (seqnum != lost)
+            put_segment(&file, &request);
+        if (!swapped)
+            put_segment(&file, &reply);
+    }
+    free_session(&session);
+    return load(&file);
+}
+
+/* A recorder with several queues may write a reply before its request. */
+static void test_replies_first(void)
+{
+    struct usbip_capture *capture = load_pairs("tcp_replies_first.pcap", 0, true);
+    REQUIRE(capture->transfer_count == 8);
+    CU_ASSERT_EQUAL(capture->devices[0].without_submit, 0);
+    CU_ASSERT_EQUAL(capture->devices[0].without_completion, 0);
+    for (unsigned i = 0; i < 8; i++)
+        CU_ASSERT(capture->transfers[i].endpoint == 0x81 && capture->transfers[i].size == 3);
+    usbip_capture_free(capture);
+}
+
+/* A request that the recorder has lost costs its own transfer, not those behind it. */
+static void test_lost_request(void)
+{
+    struct usbip_capture *capture = load_pairs("tcp_lost_request.pcap", 12, false);
+    REQUIRE(capture->transfer_count == 8);
+    CU_ASSERT_EQUAL(capture->devices[0].without_submit, 1);
+    CU_ASSERT_EQUAL(capture->devices[0].without_completion, 0);
+    CU_ASSERT_EQUAL(capture->devices[0].lost_bytes, 48);
+    usbip_capture_free(capture);
+    /* The last one: nothing comes behind the gap. */
+    capture = load_pairs("tcp_lost_request.pcap", 17, false);
+    REQUIRE(capture->transfer_count == 8);
+    CU_ASSERT_EQUAL(capture->devices[0].without_submit, 1);
+    CU_ASSERT_EQUAL(capture->devices[0].without_completion, 0);
+    usbip_capture_free(capture);
+}
+
 /* Several connections at once, one after the other on the same ports, on another port, and one
  * that is not USB/IP. */
 static void test_connections(void)
@@ -428,6 +495,8 @@ int main(void)
         {"a start in mid-stream", test_mid_stream},
         {"replies without requests", test_orphan_replies},
         {"a segment that is missing", test_gap},
+        {"replies before their requests", test_replies_first},
+        {"a lost request", test_lost_request},
         {"several connections", test_connections},
         {"short reads that are errors", test_short_reads},
         {"segments that were cut off", test_truncated},

@@ -303,6 +303,7 @@ static void test_addresses(void)
 
 static void test_truncated_data(void)
 {
+    static const uint8_t full[262144 - 64];
     static const struct {
         const char *name;
         struct usbmon event;
@@ -336,9 +337,21 @@ static void test_truncated_data(void)
           .data = "abc",
           .size = 3,
           .length = 4},
-         "record 3: the recorder kept 3 of the 4 bytes"},
+         "record 3: the recorder kept 3 of the 4 bytes that device 1.5 transferred; record again "
+         "with a larger snap length or buffer"},
+        {"as much as there is room for",
+         {.id = 1,
+          .event = 'C',
+          .type = 3,
+          .endpoint = 0x81,
+          .address = 5,
+          .data = full,
+          .size = sizeof full,
+          .length = 300000},
+         "record 3: the recorder kept 262080 of the 300000 bytes that device 1.5 transferred; "
+         "usbmon records hold no more; capture the USB/IP connection instead, with tcpdump"},
     };
-    for (unsigned i = 0; i < 3; i++) {
+    for (unsigned i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct capture_file file = {0};
         pcap_begin(&file, "usbmon_truncated.pcap", LINK_USBMON_MMAPPED);
         put_usbmon_control(&file, 5, get_device_descriptor, acm_device, 18, 0);

@@ -123,16 +123,19 @@ static void test_statuses(void)
         bool unlinked;
     } statuses[] = {
         {0, 0, false},
+        {0xc0000002, -USBIP_EPROTO, false},
         {0xc0000004, -USBIP_EPIPE, false},
         {0xc0000008, -USBIP_EOVERFLOW, false},
         {0xc0000009, -USBIP_EREMOTEIO, false},
         {0xc0000011, -USBIP_EPROTO, false},
+        {0xc0000012, -USBIP_EOVERFLOW, false},
+        {0x80000300, -USBIP_EIO, false}, /* USBD_STATUS_INVALID_PARAMETER */
         {0xc0007000, -USBIP_ESHUTDOWN, true},
         {0xc0010000, -USBIP_ECONNRESET, true},
     };
     struct capture_file file = {0};
     pcap_begin(&file, "usbpcap_statuses.pcap", LINK_USBPCAP);
-    for (unsigned i = 0; i < 7; i++) {
+    for (unsigned i = 0; i < sizeof statuses / sizeof statuses[0]; i++) {
         put_usbpcap(&file,
                     &(struct usbpcap){.irp = 5, .transfer = 1, .endpoint = 0x83, .device = 4});
         put_usbpcap(&file, &(struct usbpcap){.irp = 5,
@@ -143,8 +146,8 @@ static void test_statuses(void)
                                              .status = statuses[i].usbd});
     }
     struct usbip_capture *capture = load(&file);
-    REQUIRE(capture->transfer_count == 7);
-    for (unsigned i = 0; i < 7; i++) {
+    REQUIRE(capture->transfer_count == sizeof statuses / sizeof statuses[0]);
+    for (unsigned i = 0; i < capture->transfer_count; i++) {
         CU_ASSERT_EQUAL(capture->transfers[i].status, statuses[i].status);
         CU_ASSERT_EQUAL((capture->transfers[i].flags & USBIP_TRANSFER_UNLINKED) != 0,
                         statuses[i].unlinked);

@@ -39,6 +39,8 @@ expect 2 "$name: --speed 0: not a number from 0.001 to 1000000$help" --speed 0 "
 expect 2 "$name: --speed nan: not a number from 0.001 to 1000000$help" --speed nan "$capture"
 expect 2 "$name: --at-end stop: not hold, loop, stall or disconnect$help" --at-end stop "$capture"
 expect 2 "$name: --match some: not exact, setup or any$help" --match some "$capture"
+expect 2 "$name: --errors no: not replay or skip$help" --errors no "$capture"
+expect 2 "$name: --at-import wait: not restart or continue$help" --at-import wait "$capture"
 expect 2 "$name: --device 1-1: neither BUS.DEV in decimal nor VID:PID in hexadecimal$help" \
     --device 1-1 "$capture"
 name='usbip-emulator replay-check'
@@ -46,6 +48,7 @@ help="; $name --help shows the options"
 expect 2 "$name: no FILE given$help" replay-check
 expect 2 "$name: --replay step: not gated, strict, timed or free$help" \
     replay-check --replay step "$capture"
+expect 2 "$name: --errors no: not replay or skip$help" replay-check --errors no "$capture"
 
 # Files that are no good: one line, and no server.
 head -c 3000 "$capture" >cut.pcap
@@ -64,5 +67,35 @@ for mode in gated strict timed free; do
     "$tool" replay-check --replay "$mode" captures/*.pcap >output || fail "$mode: $(cat output)"
     [ "$(grep -c ' 0 divergences' output)" -eq ${#originals[@]} ] || fail "$mode: $(cat output)"
 done
+
+# The first IN transfer with data fails now: its data come with the error, or not at all.
+python3 - captures/linux_cdc_acm.pcap failed.pcap <<'PYTHON'
+import struct, sys
+
+data = bytearray(open(sys.argv[1], "rb").read())
+at = 24
+while at < len(data):
+    size = struct.unpack_from("<I", data, at + 8)[0]
+    record = at + 16
+    if data[record + 8] == ord("C") and data[record + 9] == 3 and data[record + 10] & 0x80 and \
+            size > 64:
+        struct.pack_into("<i", data, record + 28, -71)
+        break
+    at = record + size
+open(sys.argv[2], "wb").write(data)
+PYTHON
+[[ $("$tool" replay-check failed.pcap) == *" 2000 bytes in, 2000 bytes out, 0 divergences, 0 "* ]] ||
+    fail "an error: $("$tool" replay-check failed.pcap 2>&1)"
+output=$("$tool" replay-check --errors skip failed.pcap) || fail "--errors skip: $output"
+[[ $output != *" 2000 bytes in"* ]] || fail "--errors skip: $output"
+
+# The device's line names the chip.
+mkfifo output.fifo
+"$tool" --listen 127.0.0.1:0 "$capture" >output.fifo &
+read -r line <output.fifo
+kill $!
+wait $!
+[ "$line" = "1-1  0403:6001  \"Echo\"  replay of FT232R  $capture" ] || fail "the device: $line"
+[[ $(cat "$docs") == *"$line"* ]] || fail "docs/captures.md does not show: $line"
 
 [ $failures -eq 0 ]
