@@ -277,6 +277,7 @@ static int64_t payload_size(struct usbip_device_session *session, const struct u
                                : usbip_device_target_type(session->device, header);
     if (type < 0 && personality->missing_endpoint == USBIP_IGNORE)
         return 0; /* what follows is taken for the next header */
+    int32_t packets = header->cmd_submit.number_of_packets;
     uint32_t length = header->cmd_submit.transfer_buffer_length;
     bool breaks = personality->failed_allocation_breaks_device;
     if (breaks && length == 0 && (header->cmd_submit.transfer_flags & USBIP_URB_DMA_MAP_SG)) {
@@ -292,7 +293,6 @@ static int64_t payload_size(struct usbip_device_session *session, const struct u
         return reject_header(session, header, why);
     }
     int64_t size = in ? 0 : length;
-    int32_t packets = header->cmd_submit.number_of_packets;
     if (type == USB_ENDPOINT_XFER_ISOC ||
         (personality->packets_make_isochronous && header->ep != 0 && packets > 0)) {
         if (packets < 0 || packets > USBIP_MAX_ISO_PACKETS)
@@ -412,6 +412,19 @@ static enum usbip_output_origin origin_of(const struct usbip_device_session *ses
     return USBIP_OUTPUT_COPIED;
 }
 
+static void finish_ret_submit(struct usbip_device_session *session, int64_t start,
+                              const struct usbip_urb *urb, uint32_t actual_length)
+{
+    const struct usbip_reply reply = {
+        .kind = USBIP_REPLY_SUBMIT,
+        .endpoint = urb->endpoint,
+        .in = urb->direction == USBIP_DIR_IN,
+    };
+    if (urb->endpoint)
+        usbip_device_faults_bytes(session->device, actual_length);
+    finish_reply(session, start, &reply);
+}
+
 void usbip_device_session_complete(struct usbip_device_session *session,
                                    const struct usbip_urb *urb, int32_t status,
                                    uint32_t actual_length, const uint8_t *payload,
@@ -448,14 +461,8 @@ void usbip_device_session_complete(struct usbip_device_session *session,
         return;
     }
     wake(session);
-    if (session->link.active) {
-        if (urb->endpoint)
-            usbip_device_faults_bytes(session->device, actual_length);
-        finish_reply(session, start,
-                     &(struct usbip_reply){.kind = USBIP_REPLY_SUBMIT,
-                                           .endpoint = urb->endpoint,
-                                           .in = urb->direction == USBIP_DIR_IN});
-    }
+    if (session->link.active)
+        finish_ret_submit(session, start, urb, actual_length);
     if (session->withheld.size > 0)
         send_withheld(session);
 }

@@ -11,25 +11,21 @@ enum {
     MAX_KEPT_CAPACITY = 128 * 1024,
 };
 
-uint8_t *usbip_buffer_reserve(struct usbip_buffer *buffer, size_t size)
+uint8_t *usbip_buffer_grow(struct usbip_buffer *buffer, size_t size)
 {
-    size_t needed, capacity;
+    size_t capacity = MIN_CAPACITY;
     uint8_t *data;
 
     if (size > SIZE_MAX - buffer->size)
         return NULL;
-    needed = buffer->size + size;
-    if (buffer->data == NULL || needed > buffer->capacity) {
-        capacity = MIN_CAPACITY;
-        while (capacity < needed)
-            capacity = capacity > SIZE_MAX / 2 ? SIZE_MAX : capacity * 2;
-        data = realloc(buffer->data, capacity);
-        if (data == NULL)
-            return NULL;
-        buffer->data = data;
-        buffer->capacity = capacity;
-    }
-    return buffer->data + buffer->size;
+    while (capacity < buffer->size + size)
+        capacity = capacity > SIZE_MAX / 2 ? SIZE_MAX : capacity * 2;
+    data = realloc(buffer->data, capacity);
+    if (data == NULL)
+        return NULL;
+    buffer->data = data;
+    buffer->capacity = capacity;
+    return data + buffer->size;
 }
 
 int usbip_buffer_append(struct usbip_buffer *buffer, const void *data, size_t size)

@@ -12,11 +12,19 @@ struct usbip_buffer {
     size_t capacity;
 };
 
+/* The same as usbip_buffer_reserve(), for when there is no room. */
+uint8_t *usbip_buffer_grow(struct usbip_buffer *buffer, size_t size);
+
 /*
  * Room for `size` more bytes behind the present ones; buffer->size does not change. Returns where
  * to write, or NULL when memory is out. Valid until the next call for this buffer.
  */
-uint8_t *usbip_buffer_reserve(struct usbip_buffer *buffer, size_t size);
+static inline uint8_t *usbip_buffer_reserve(struct usbip_buffer *buffer, size_t size)
+{
+    if (buffer->data != NULL && size <= buffer->capacity - buffer->size)
+        return buffer->data + buffer->size;
+    return usbip_buffer_grow(buffer, size);
+}
 
 /* Returns 0, or -1 when memory is out. */
 int usbip_buffer_append(struct usbip_buffer *buffer, const void *data, size_t size);

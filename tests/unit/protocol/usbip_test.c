@@ -346,6 +346,29 @@ static void test_reserved_bytes_become_zero(void)
     ASSERT_BYTES(bytes, unlink);
 }
 
+/* In short, or field by field, RET_SUBMIT is the same. */
+static void test_ret_submit_in_short(void)
+{
+    const struct usbip_header header = {
+        .command = USBIP_RET_SUBMIT,
+        .seqnum = 0x81000001,
+        .devid = 0x82000002,
+        .direction = USBIP_DIR_IN,
+        .ep = 0x84000004,
+        .ret_submit = {.status = -USBIP_EPIPE,
+                       .actual_length = 0x86000006,
+                       .number_of_packets = -7},
+    };
+    uint8_t bytes[USBIP_HEADER_SIZE], expected[USBIP_HEADER_SIZE];
+
+    memset(bytes, 0xaa, sizeof(bytes));
+    usbip_encode_header(expected, &header);
+    usbip_encode_ret_submit(bytes, 0x81000001, -USBIP_EPIPE, 0x86000006, -7);
+    CU_ASSERT_NOT_EQUAL(memcmp(bytes, expected, sizeof(bytes)), 0);
+    usbip_encode_target(bytes, 0x82000002, USBIP_DIR_IN, 0x84000004);
+    CU_ASSERT_EQUAL(memcmp(bytes, expected, sizeof(bytes)), 0);
+}
+
 static void test_unknown_commands(void)
 {
     static const uint32_t commands[] = {0, 5, 0x0111, 0x01000000, 0x80000001, 0xffffffff};
@@ -408,6 +431,7 @@ int main(void)
         {"CMD_UNLINK", test_unlink},
         {"RET_UNLINK", test_unlinked},
         {"reserved bytes become zero", test_reserved_bytes_become_zero},
+        {"RET_SUBMIT in short", test_ret_submit_in_short},
         {"unknown commands", test_unknown_commands},
         {"isochronous packet descriptor", test_iso_packet_descriptor},
         CU_TEST_INFO_NULL,
