@@ -283,14 +283,16 @@ static void end_slice(struct connection *connection)
 static void on_allocate(uv_handle_t *handle, size_t suggested, uv_buf_t *buffer)
 {
     struct connection *connection = handle->data;
-    unsigned size = USBIP_SERVER_READ_SIZE;
+    size_t size = USBIP_SERVER_READ_SIZE;
     (void)suggested;
-    if (!is_alone(connection)) {
+    if (is_alone(connection) && !connection->lingering) {
+        size = usbip_device_session_read_size(connection->session, size);
+    } else if (!is_alone(connection)) {
         connection->slice_began_us = real_now_us(connection->server);
         if (connection->slice_began_us < others_active_until_us(connection))
             size = USBIP_SERVER_SLICE_SIZE;
     }
-    *buffer = uv_buf_init(connection->server->read_buffer, size);
+    *buffer = uv_buf_init(connection->server->read_buffer, (unsigned)size);
 }
 
 static bool flush(struct connection *connection);

@@ -10,7 +10,7 @@
 #include "protocol/buffer.h"
 #include "protocol/bytes.h"
 
-enum { PEER_SIZE = 80, COMMAND_SIZE = 4, NO_ENDPOINT = 0xff };
+enum { PEER_SIZE = 80, COMMAND_SIZE = 4, NO_ENDPOINT = 0xff, LARGE_PDU = 4096 };
 
 struct usbip_device_session {
     struct usbip_bus *bus;
@@ -21,6 +21,8 @@ struct usbip_device_session {
     bool over;
     bool held_back;              /* the device was refused room */
     struct usbip_buffer input;   /* the beginning of a PDU */
+    size_t period;       /* from the end of one large PDU to that of the next, when it was last seen */
+    size_t since_large;  /* bytes of PDUs behind the last large one */
     struct usbip_range received; /* empty, but for the time in which they are received */
     struct usbip_output outputs[2];
     struct usbip_output *output; /* of these: being filled */
@@ -494,6 +496,11 @@ static int64_t pdu_size(void *context, const uint8_t *bytes, size_t have)
 static int pdu(void *context, const uint8_t *bytes, size_t size)
 {
     struct usbip_device_session *session = context;
+    session->since_large += size;
+    if (size >= LARGE_PDU) {
+        session->period = session->since_large;
+        session->since_large = 0;
+    }
     int result = session->device ? urb_pdu(session, bytes)
                                  : answer_op(session, bytes, size == USBIP_IMPORT_REQUEST_SIZE);
     /* The behaviour may have unplugged the device meanwhile. */
@@ -568,6 +575,15 @@ int usbip_device_session_receive_in_place(struct usbip_device_session *session, 
     if (result == 0)
         return 0;
     return session->over ? -1 : end_out_of_memory(session);
+}
+
+size_t usbip_device_session_read_size(const struct usbip_device_session *session, size_t most)
+{
+    size_t have = session->since_large + session->input.size;
+    if (session->period <= have || session->period - have > most)
+        return most;
+    size_t left = most - (session->period - have);
+    return most - left % session->period;
 }
 
 bool usbip_device_session_borrows(const struct usbip_device_session *session)

@@ -54,6 +54,11 @@ int usbip_device_session_receive(struct usbip_device_session *session, const uin
  */
 int usbip_device_session_receive_in_place(struct usbip_device_session *session, const uint8_t *data,
                                           size_t size);
+/*
+ * How much to read, of at most so much: so that the last of large PDUs is not cut, if the client
+ * goes on as it did. What is cut has to be put together elsewhere.
+ */
+size_t usbip_device_session_read_size(const struct usbip_device_session *session, size_t most);
 bool usbip_device_session_borrows(const struct usbip_device_session *session);
 /* Copies what is left to take of borrowed data. Where memory is out the session is over. */
 void usbip_device_session_settle(struct usbip_device_session *session);

@@ -285,6 +285,34 @@ static void test_small_is_copied(void)
     end();
 }
 
+/* A client that goes on as it did finds its large PDUs read whole. */
+static void test_read_size(void)
+{
+    enum { PAIR = 2 * USBIP_HEADER_SIZE + LARGE, MOST = 3 * PAIR + 1000 };
+    begin();
+    CU_ASSERT_EQUAL(usbip_device_session_read_size(client.session, MOST), MOST);
+    for (uint32_t i = 1; i <= 3; i++)
+        add_pair(i, LARGE);
+    receive_part(2 * PAIR);
+    let_go();
+    CU_ASSERT_EQUAL(usbip_device_session_read_size(client.session, MOST), 3 * PAIR);
+    CU_ASSERT_EQUAL(usbip_device_session_read_size(client.session, PAIR), PAIR);
+    CU_ASSERT_EQUAL(usbip_device_session_read_size(client.session, PAIR - 1), PAIR - 1);
+    receive_part(USBIP_HEADER_SIZE + 100); /* the IN, and some of the OUT */
+    let_go();
+    CU_ASSERT_EQUAL(usbip_device_session_read_size(client.session, MOST),
+                    3 * PAIR - USBIP_HEADER_SIZE - 100);
+    receive_all();
+    let_go();
+    /* Something else for longer than that: nothing is known. */
+    for (uint32_t i = 0; i < PAIR / USBIP_HEADER_SIZE + 1; i++)
+        add_in(100 + i, 0);
+    receive_all();
+    let_go();
+    CU_ASSERT_EQUAL(usbip_device_session_read_size(client.session, MOST), MOST);
+    end();
+}
+
 /* A PDU in two parts is put together elsewhere, where it does not stay. */
 static void test_in_two_parts(void)
 {
@@ -751,6 +779,7 @@ int main(void)
         {"a serial echo", test_serial_echo},
         {"a raw echo", test_raw_echo},
         {"small payloads are copied", test_small_is_copied},
+        {"how much to read", test_read_size},
         {"a PDU in two parts", test_in_two_parts},
         {"an OUT transfer that waited", test_out_that_waited},
         {"written later", test_written_later},
