@@ -1,5 +1,5 @@
-/* The device's state, shared by device.c (URBs, life cycle), chapter9.c (standard requests) and the
- * bus. Functions and behaviours use device.h. */
+/* The device's state, shared by device.c (life cycle), urb.c (URBs), chapter9.c (standard requests)
+ * and the bus. Functions and behaviours use device.h. */
 #ifndef EMULATOR_DEVICE_INTERNAL_H
 #define EMULATOR_DEVICE_INTERNAL_H
 
@@ -74,6 +74,9 @@ static inline unsigned usbip_endpoint_index(uint8_t endpoint)
 
 /* Answers a request on endpoint 0, or gives it to the behaviour and the function. */
 void usbip_device_control(struct usbip_device *device, struct usbip_urb *urb);
+
+/* Forgets what waits on all endpoints, without a word to the host. */
+void usbip_device_drop_urbs(struct usbip_device *device);
 
 /* Ends what waits on these endpoints (0 excepted) with -USBIP_ESHUTDOWN and clears their halts. */
 void usbip_device_shut_down_endpoints(struct usbip_device *device, const uint8_t *endpoints,

@@ -15,7 +15,8 @@ import subprocess
 import sys
 import tempfile
 
-SESSION, DEVICE, CHAPTER9 = "emulator/session.c", "emulator/device.c", "emulator/chapter9.c"
+SESSION, URB, DEVICE = "emulator/session.c", "emulator/urb.c", "emulator/device.c"
+CHAPTER9 = "emulator/chapter9.c"
 RAW, BUS, WIRE = "emulator/raw.c", "emulator/bus.c", "protocol/usbip.c"
 
 # What is broken, where, and how: text that stands there once, and what takes its place.
@@ -42,7 +43,7 @@ MUTATIONS = [
      "    size_t size = USBIP_HEADER_SIZE + (lent ? 0 : payload_size);",
      "    size_t size = USBIP_HEADER_SIZE + (lent ? 0 :\n"
      "        urb->direction == USBIP_DIR_OUT && actual_length < 64 ? actual_length : payload_size);"),
-    ("a URB that was unlinked is answered all the same", DEVICE,
+    ("a URB that was unlinked is answered all the same", URB,
      "    bool was_control = urb == device->control;\n    retire(device, urb);\n"
      "    if (was_control)\n        run_control(device);\n    return true;",
      "    return true;"),
@@ -50,19 +51,19 @@ MUTATIONS = [
      "waited ? personality->unlinked_status : 0,", "0,"),
     ("RET_UNLINK says -ECONNRESET for a URB that was done", SESSION,
      "waited ? personality->unlinked_status : 0,", "personality->unlinked_status,"),
-    ("unlinking ends the first URB, whichever was named", DEVICE,
+    ("unlinking ends the first URB, whichever was named", URB,
      "if (urb->seqnum == seqnum && !urb->unlinked)", "if (urb->endpoint && !urb->unlinked)"),
-    ("an IN transfer without data ends at once", DEVICE,
+    ("an IN transfer without data ends at once", URB,
      "while (device->personality->ends_idle_in &&", "while (true &&"),
-    ("URBs of an endpoint end in reverse", DEVICE,
+    ("URBs of an endpoint end in reverse", URB,
      "    return queue->first;\n}", "    return endpoint & USB_DIR_IN ? queue->last : queue->first;\n}"),
-    ("a halt ends the transfers that wait, and is forgotten", DEVICE,
+    ("a halt ends the transfers that wait, and is forgotten", URB,
      "    queue->halted = true;", "    queue->halted = false;"),
-    ("CLEAR_FEATURE(ENDPOINT_HALT) has no effect", DEVICE,
+    ("CLEAR_FEATURE(ENDPOINT_HALT) has no effect", URB,
      "    device->endpoints[usbip_endpoint_index(endpoint)].halted = false;\n}", "    (void)device, (void)endpoint;\n}"),
-    ("SHORT_NOT_OK is ignored", DEVICE,
+    ("SHORT_NOT_OK is ignored", URB,
      "    if (in && status == 0 && actual_length < urb->length &&", "    if (false && in && actual_length < urb->length &&"),
-    ("babble is no error", DEVICE,
+    ("babble is no error", URB,
      "whole + lost, personality->babble_status};", "whole + lost, 0};"),
     ("a configuration that does not exist is accepted", CHAPTER9,
      "    if (value != 0 && value != device->configuration->descriptor.bConfigurationValue",
