@@ -170,142 +170,159 @@ static void print_faults(void)
     }
 }
 
+enum {
+    LISTEN = 256,
+    PORT_FILE,
+    COPIES,
+    PERSONALITY,
+    FAULT,
+    CONTROL,
+    SEED,
+    VIRTUAL_TIME,
+    RECORD,
+    REPLAY,
+    SPEED,
+    AT_END,
+    AT_IMPORT,
+    MATCH,
+    ERRORS,
+    DEVICE,
+    DESCRIPTORS,
+    DIVERGENCE,
+    UNSAFE_SCRIPTS,
+    HELP,
+    HELP_FAULTS,
+    SHOW_VERSION,
+};
+
+static const struct option names[] = {
+    {"listen", required_argument, NULL, LISTEN},
+    {"port-file", required_argument, NULL, PORT_FILE},
+    {"copies", required_argument, NULL, COPIES},
+    {"personality", required_argument, NULL, PERSONALITY},
+    {"fault", required_argument, NULL, FAULT},
+    {"control", required_argument, NULL, CONTROL},
+    {"seed", required_argument, NULL, SEED},
+    {"virtual-time", no_argument, NULL, VIRTUAL_TIME},
+    {"record", required_argument, NULL, RECORD},
+    {"replay", required_argument, NULL, REPLAY},
+    {"speed", required_argument, NULL, SPEED},
+    {"at-end", required_argument, NULL, AT_END},
+    {"at-import", required_argument, NULL, AT_IMPORT},
+    {"match", required_argument, NULL, MATCH},
+    {"errors", required_argument, NULL, ERRORS},
+    {"device", required_argument, NULL, DEVICE},
+    {"descriptors", required_argument, NULL, DESCRIPTORS},
+    {"divergence", required_argument, NULL, DIVERGENCE},
+    {"unsafe-scripts", no_argument, NULL, UNSAFE_SCRIPTS},
+    {"verbose", no_argument, NULL, 'v'},
+    {"help", no_argument, NULL, HELP},
+    {"help-faults", no_argument, NULL, HELP_FAULTS},
+    {"version", no_argument, NULL, SHOW_VERSION},
+    {NULL, 0, NULL, 0},
+};
+
+/* What is to become of captures. Returns -1, or an exit status. */
+static int take_replay_option(struct usbip_emulator_options *options, int option)
+{
+    switch (option) {
+    case REPLAY:
+        if (!usbip_replay_parse_mode(optarg, &options->replay.mode))
+            return usage_error("--replay %s: not gated, strict, timed, free or step", optarg);
+        break;
+    case SPEED:
+        if (!parse_speed(optarg, &options->replay.speed))
+            return usage_error("--speed %s: not a number from 0.001 to 1000000", optarg);
+        break;
+    case AT_END:
+        if (!usbip_replay_parse_end(optarg, &options->replay.end))
+            return usage_error("--at-end %s: not hold, loop, stall or disconnect", optarg);
+        break;
+    case AT_IMPORT:
+        if (!usbip_replay_parse_import(optarg, &options->replay.import))
+            return usage_error("--at-import %s: not restart or continue", optarg);
+        break;
+    case MATCH:
+        if (!usbip_replay_parse_match(optarg, &options->replay.match))
+            return usage_error("--match %s: not exact, setup or any", optarg);
+        break;
+    case ERRORS:
+        if (!usbip_replay_parse_errors(optarg, &options->replay.skip_errors))
+            return usage_error("--errors %s: not replay or skip", optarg);
+        break;
+    case DEVICE:
+        if (!usbip_capture_is_wish(optarg))
+            return usage_error("--device %s: neither BUS.DEV in decimal nor VID:PID in "
+                               "hexadecimal",
+                               optarg);
+        options->replay.device = optarg;
+        break;
+    case DESCRIPTORS:
+        options->replay.descriptors = optarg;
+        break;
+    case DIVERGENCE:
+        options->divergence = optarg;
+        break;
+    }
+    return -1;
+}
+
+/* Returns -1, or an exit status. */
+static int take_option(struct usbip_emulator_options *options, int option)
+{
+    switch (option) {
+    case LISTEN:
+        if (!usbip_server_is_address(optarg))
+            return usage_error("--listen %s: not HOST:PORT or [IPv6]:PORT", optarg);
+        options->listen = optarg;
+        break;
+    case PORT_FILE:
+        options->port_file = optarg;
+        break;
+    case COPIES:
+        if (!parse_copies(optarg, &options->copies))
+            return usage_error("--copies %s: not a number from 1 to 4096", optarg);
+        break;
+    case PERSONALITY:
+        options->personality = usbip_find_personality(optarg);
+        if (!options->personality)
+            return usage_error("--personality %s: there is none of that name, but %s", optarg,
+                               usbip_personality_names());
+        break;
+    case FAULT:
+        return add_fault(options, optarg);
+    case CONTROL:
+        options->control = optarg;
+        break;
+    case SEED:
+        options->has_seed = true;
+        if (!parse_seed(optarg, &options->seed))
+            return usage_error("--seed %s: not a number from 0 to 2^64 - 1", optarg);
+        break;
+    case VIRTUAL_TIME:
+        options->virtual_time = true;
+        break;
+    case RECORD:
+        options->record = optarg;
+        break;
+    case UNSAFE_SCRIPTS:
+        options->unsafe_scripts = true;
+        break;
+    case 'v':
+        options->verbose = true;
+        break;
+    default:
+        return take_replay_option(options, option);
+    }
+    return -1;
+}
+
 int usbip_emulator_parse_options(int argc, char **argv, struct usbip_emulator_options *options)
 {
-    enum {
-        LISTEN = 256,
-        PORT_FILE,
-        COPIES,
-        PERSONALITY,
-        FAULT,
-        CONTROL,
-        SEED,
-        VIRTUAL_TIME,
-        RECORD,
-        REPLAY,
-        SPEED,
-        AT_END,
-        AT_IMPORT,
-        MATCH,
-        ERRORS,
-        DEVICE,
-        DESCRIPTORS,
-        DIVERGENCE,
-        UNSAFE_SCRIPTS,
-        HELP,
-        HELP_FAULTS,
-        SHOW_VERSION,
-    };
-    static const struct option names[] = {
-        {"listen", required_argument, NULL, LISTEN},
-        {"port-file", required_argument, NULL, PORT_FILE},
-        {"copies", required_argument, NULL, COPIES},
-        {"personality", required_argument, NULL, PERSONALITY},
-        {"fault", required_argument, NULL, FAULT},
-        {"control", required_argument, NULL, CONTROL},
-        {"seed", required_argument, NULL, SEED},
-        {"virtual-time", no_argument, NULL, VIRTUAL_TIME},
-        {"record", required_argument, NULL, RECORD},
-        {"replay", required_argument, NULL, REPLAY},
-        {"speed", required_argument, NULL, SPEED},
-        {"at-end", required_argument, NULL, AT_END},
-        {"at-import", required_argument, NULL, AT_IMPORT},
-        {"match", required_argument, NULL, MATCH},
-        {"errors", required_argument, NULL, ERRORS},
-        {"device", required_argument, NULL, DEVICE},
-        {"descriptors", required_argument, NULL, DESCRIPTORS},
-        {"divergence", required_argument, NULL, DIVERGENCE},
-        {"unsafe-scripts", no_argument, NULL, UNSAFE_SCRIPTS},
-        {"verbose", no_argument, NULL, 'v'},
-        {"help", no_argument, NULL, HELP},
-        {"help-faults", no_argument, NULL, HELP_FAULTS},
-        {"version", no_argument, NULL, SHOW_VERSION},
-        {NULL, 0, NULL, 0},
-    };
     int option, status;
     opterr = 0;
     while ((option = getopt_long(argc, argv, ":v", names, NULL)) != -1) {
         switch (option) {
-        case LISTEN:
-            if (!usbip_server_is_address(optarg))
-                return usage_error("--listen %s: not HOST:PORT or [IPv6]:PORT", optarg);
-            options->listen = optarg;
-            break;
-        case PORT_FILE:
-            options->port_file = optarg;
-            break;
-        case COPIES:
-            if (!parse_copies(optarg, &options->copies))
-                return usage_error("--copies %s: not a number from 1 to 4096", optarg);
-            break;
-        case PERSONALITY:
-            options->personality = usbip_find_personality(optarg);
-            if (!options->personality)
-                return usage_error("--personality %s: there is none of that name, but %s", optarg,
-                                   usbip_personality_names());
-            break;
-        case FAULT:
-            status = add_fault(options, optarg);
-            if (status >= 0)
-                return status;
-            break;
-        case CONTROL:
-            options->control = optarg;
-            break;
-        case SEED:
-            options->has_seed = true;
-            if (!parse_seed(optarg, &options->seed))
-                return usage_error("--seed %s: not a number from 0 to 2^64 - 1", optarg);
-            break;
-        case VIRTUAL_TIME:
-            options->virtual_time = true;
-            break;
-        case RECORD:
-            options->record = optarg;
-            break;
-        case REPLAY:
-            if (!usbip_replay_parse_mode(optarg, &options->replay.mode))
-                return usage_error("--replay %s: not gated, strict, timed, free or step", optarg);
-            break;
-        case SPEED:
-            if (!parse_speed(optarg, &options->replay.speed))
-                return usage_error("--speed %s: not a number from 0.001 to 1000000", optarg);
-            break;
-        case AT_END:
-            if (!usbip_replay_parse_end(optarg, &options->replay.end))
-                return usage_error("--at-end %s: not hold, loop, stall or disconnect", optarg);
-            break;
-        case AT_IMPORT:
-            if (!usbip_replay_parse_import(optarg, &options->replay.import))
-                return usage_error("--at-import %s: not restart or continue", optarg);
-            break;
-        case MATCH:
-            if (!usbip_replay_parse_match(optarg, &options->replay.match))
-                return usage_error("--match %s: not exact, setup or any", optarg);
-            break;
-        case ERRORS:
-            if (!usbip_replay_parse_errors(optarg, &options->replay.skip_errors))
-                return usage_error("--errors %s: not replay or skip", optarg);
-            break;
-        case DEVICE:
-            if (!usbip_capture_is_wish(optarg))
-                return usage_error("--device %s: neither BUS.DEV in decimal nor VID:PID in "
-                                   "hexadecimal",
-                                   optarg);
-            options->replay.device = optarg;
-            break;
-        case DESCRIPTORS:
-            options->replay.descriptors = optarg;
-            break;
-        case DIVERGENCE:
-            options->divergence = optarg;
-            break;
-        case UNSAFE_SCRIPTS:
-            options->unsafe_scripts = true;
-            break;
-        case 'v':
-            options->verbose = true;
-            break;
         case HELP:
             fputs(help, stdout);
             return EXIT_SUCCESS;
@@ -317,8 +334,12 @@ int usbip_emulator_parse_options(int argc, char **argv, struct usbip_emulator_op
             return EXIT_SUCCESS;
         case ':':
             return usage_error("%s needs a value", argv[optind - 1]);
-        default:
+        case '?':
             return usage_error("%s is not an option, or takes no value", argv[optind - 1]);
+        default:
+            status = take_option(options, option);
+            if (status >= 0)
+                return status;
         }
     }
     if (optind == argc)
