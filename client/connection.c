@@ -333,9 +333,8 @@ static int send_output(struct usbip_connection *connection)
                 return 0;
         }
         char reason[USBIP_SOCKET_REASON_SIZE];
-        ptrdiff_t count =
-            usbip_socket_send(connection->fd, connection->pieces, connection->piece_count,
-                              connection->sent, reason);
+        ptrdiff_t count = usbip_socket_send(connection->fd, connection->pieces,
+                                            connection->piece_count, connection->sent, reason);
         if (count == USBIP_SOCKET_AGAIN)
             return 0;
         if (count == USBIP_SOCKET_BROKEN) {

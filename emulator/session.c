@@ -6,9 +6,9 @@
 #include <string.h>
 
 #include "emulator/fault_device.h"
-#include "protocol/output.h"
 #include "protocol/buffer.h"
 #include "protocol/bytes.h"
+#include "protocol/output.h"
 
 enum { PEER_SIZE = 80, COMMAND_SIZE = 4, NO_ENDPOINT = 0xff, LARGE_PDU = 4096 };
 
@@ -19,10 +19,10 @@ struct usbip_device_session {
     char peer[PEER_SIZE];
     bool awake; /* wake was called since output was last taken */
     bool over;
-    bool held_back;              /* the device was refused room */
-    struct usbip_buffer input;   /* the beginning of a PDU */
-    size_t period;       /* from the end of one large PDU to that of the next, when it was last seen */
-    size_t since_large;  /* bytes of PDUs behind the last large one */
+    bool held_back;            /* the device was refused room */
+    struct usbip_buffer input; /* the beginning of a PDU */
+    size_t period; /* from the end of one large PDU to that of the next, when it was last seen */
+    size_t since_large;          /* bytes of PDUs behind the last large one */
     struct usbip_range received; /* empty, but for the time in which they are received */
     struct usbip_output outputs[2];
     struct usbip_output *output; /* of these: being filled */
