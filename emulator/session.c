@@ -275,18 +275,21 @@ static int64_t payload_size(struct usbip_device_session *session, const struct u
         return reject_header(session, header, "direction is neither 0 (OUT) nor 1 (IN)");
     const struct usbip_personality *personality = session->personality;
     bool in = header->direction == USBIP_DIR_IN;
+    int32_t packets = header->cmd_submit.number_of_packets;
+    bool limited = !in || personality->limits_in_transfers;
+    bool breaks = personality->failed_allocation_breaks_device;
+    if (packets == 0 && !limited && !breaks)
+        return 0; /* most of what comes; the rest of this would say no more */
     int type = header->ep == 0 ? USB_ENDPOINT_XFER_CONTROL
                                : usbip_device_target_type(session->device, header);
     if (type < 0 && personality->missing_endpoint == USBIP_IGNORE)
         return 0; /* what follows is taken for the next header */
-    int32_t packets = header->cmd_submit.number_of_packets;
     uint32_t length = header->cmd_submit.transfer_buffer_length;
-    bool breaks = personality->failed_allocation_breaks_device;
     if (breaks && length == 0 && (header->cmd_submit.transfer_flags & USBIP_URB_DMA_MAP_SG)) {
         usbip_device_break(session->device);
         return reject_header(session, header, "DMA_MAP_SG without transfer_buffer_length");
     }
-    if (length > USBIP_SESSION_MAX_TRANSFER && (!in || personality->limits_in_transfers)) {
+    if (length > USBIP_SESSION_MAX_TRANSFER && limited) {
         char why[80];
         snprintf(why, sizeof why, "transfer_buffer_length %" PRIu32 " is above the limit of %d",
                  length, USBIP_SESSION_MAX_TRANSFER);

@@ -74,10 +74,10 @@ static void run_control(struct usbip_device *device)
     if (device->running_control)
         return;
     device->running_control = true;
-    struct usbip_urb *urb;
-    while (!device->control && (urb = usbip_device_next_urb(device, 0)) != NULL) {
-        device->control = urb;
-        usbip_device_control(device, urb);
+    const struct endpoint *queue = &device->endpoints[0];
+    while (!device->control && queue->first && usbip_device_session_has_room(device->session)) {
+        device->control = queue->first;
+        usbip_device_control(device, queue->first);
     }
     device->running_control = false;
 }
