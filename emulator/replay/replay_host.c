@@ -4,7 +4,7 @@
 #include "emulator/replay/replay_internal.h"
 #include "protocol/ftdi.h"
 
-enum { MAX_SEARCH = 1024 }; /* requests that a host may leave out before it is out of step */
+enum { MAX_SEARCH = 1024 }; /* requests to a port that a host may leave out, at once */
 
 /* ---- What has come ---- */
 
@@ -324,13 +324,15 @@ static uint32_t find_request(const struct usbip_replay *replay, unsigned port,
                              const struct usbip_urb *urb, const uint8_t setup[USBIP_SETUP_SIZE])
 {
     const struct replay_endpoint *endpoint = &replay->plan.endpoints[0];
-    uint32_t next = replay->next_request[port];
-    uint32_t end = endpoint->count - next > MAX_SEARCH ? next + MAX_SEARCH : endpoint->count;
-    for (uint32_t i = next; i < end; i++) {
+    unsigned searched = 0;
+    for (uint32_t i = replay->next_request[port]; i < endpoint->count && searched < MAX_SEARCH;
+         i++) {
         const struct replay_ask *ask = &replay->plan.asks[endpoint->asks[i]];
-        if (ask->port == port &&
-            is_same_request(replay, replay_transfer(replay, ask->transfer), urb, setup))
+        if (ask->port != port)
+            continue;
+        if (is_same_request(replay, replay_transfer(replay, ask->transfer), urb, setup))
             return i;
+        searched++;
     }
     return endpoint->count;
 }
