@@ -723,8 +723,19 @@ static void test_check(void)
     struct usbip_replay_check check;
     char error_text[USBIP_CAPTURE_ERROR_SIZE];
     const struct usbip_log log = {0};
+    static const uint8_t get_latency[8] = {0xc0, 10, 0, 0, 0, 0, 1, 0};
     put_ftdi();
     put_out("ping");
+    /* The recording ends before it is answered. */
+    put_usbmon(&file, &(struct usbmon){
+                          .id = 7,
+                          .event = 'S',
+                          .type = CONTROL,
+                          .endpoint = 0x80,
+                          .address = ADDRESS,
+                          .setup = get_latency,
+                          .length = 1,
+                      });
     options.path = finish_recording();
     REQUIRE(usbip_replay_check(&options, &log, &check, error_text) == 0);
     CU_ASSERT_EQUAL(check.divergences, 0);
