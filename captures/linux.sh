@@ -1,9 +1,9 @@
 #!/bin/sh
 # Makes linux_*.pcap, qemu_ftdi.pcap and usbmon_*.pcap: a session is held with the port that a driver of the
 # kernel of a Linux guest makes (tests/linux/vhci_replay.scenario.sh). In linux_*.pcap the device is
-# scripts/echo_ftdi.lua, scripts/echo_ft2232h.lua or scripts/echo_acm.lua, and the emulator records. In qemu_ftdi.pcap it is the one
-# that QEMU emulates, and QEMU records. In usbmon_*.pcap the guest records, its device being QEMU's or the
-# CDC-ACM gadget of Linux on dummy_hcd.
+# scripts/echo_ftdi.lua, scripts/echo_ft2232h.lua or scripts/echo_acm.lua, and the emulator records. In
+# qemu_ftdi.pcap it is the one that QEMU emulates, and QEMU records. In usbmon_*.pcap the guest records, its
+# device being QEMU's or the CDC-ACM gadget of Linux on dummy_hcd.
 #
 # Usage: captures/linux.sh [NAME...], in the workspace; a NAME is a file's without .pcap.
 set -eu

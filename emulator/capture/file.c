@@ -95,6 +95,8 @@ static int open_gzip(struct capture_builder *builder, struct source *source,
     long long file_size = 0;
     errno = 0;
     source->gzip = open_file(builder->capture->path, &file_size);
+    if (!source->gzip && errno == ESPIPE)
+        return capture_fail(builder, 0, "is a pipe or a device: copy what it has to a file");
     if (!source->gzip)
         return capture_fail(builder, 0, "cannot be read: %s",
                             errno ? strerror(errno) : "out of memory");

@@ -106,7 +106,7 @@ static json_t *describe_device(const struct inspection *inspection)
         text_or_null(description->chip ? description->chip->name : NULL), "speed",
         usbip_speed_name(description->speed), "speed_is_known", description->speed_is_known);
     json_object_set_new(object, "ports",
-                        device->chip ? json_integer(device->chip->ports) : json_null());
+                        description->chip ? json_integer(description->chip->ports) : json_null());
     json_object_set_new(object, "idVendor", json_integer(description->device.idVendor));
     json_object_set_new(object, "idProduct", json_integer(description->device.idProduct));
     json_object_set_new(object, "bcdDevice", json_integer(description->device.bcdDevice));

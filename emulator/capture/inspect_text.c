@@ -122,7 +122,7 @@ static void print_descriptor(const struct inspection *inspection, const uint8_t 
             fputs("  ", stdout);
             print_string(inspection->description->strings[interface.iInterface]);
         }
-        print_port(inspection->device->chip, interface.bInterfaceNumber);
+        print_port(inspection->description->chip, interface.bInterfaceNumber);
         putchar('\n');
     } else if (usbip_decode_interface_association_descriptor(bytes, size, &association) == 0) {
         printf("    function of interfaces %u to %u  class %02x/%02x/%02x\n",

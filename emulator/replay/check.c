@@ -184,6 +184,9 @@ static bool sends(const struct checking *checking, const struct usbip_capture_tr
         return false;
     if (transfer->type != USB_ENDPOINT_XFER_CONTROL)
         return replay_plan_endpoint(plan, transfer->endpoint) != NULL;
+    /* How a request that is the device's to answer ended, the file may not tell. */
+    if (transfer->complete_record == 0 && replay_is_read(transfer->setup))
+        return false;
     /* The address is the server's. */
     return transfer->flags & USBIP_TRANSFER_HAS_SETUP &&
            !(transfer->setup[0] == 0 && transfer->setup[1] == USB_REQ_SET_ADDRESS);

@@ -4,7 +4,7 @@
 #include "emulator/replay/replay_internal.h"
 #include "protocol/ftdi.h"
 
-enum { MAX_SEARCH = 1024 }; /* requests that a host may leave out before it is out of step */
+enum { MAX_SEARCH = 1024 }; /* requests to a port that a host may leave out, at once */
 
 /* ---- What has come ---- */
 
@@ -24,6 +24,42 @@ static void finish_ask(struct usbip_replay *replay, uint32_t ask)
     replay->done[ask] = true;
     while (replay->prefix < replay->plan.ask_count && replay->done[replay->prefix])
         replay->prefix++;
+}
+
+static bool are_same(const struct usbip_capture_transfer *one,
+                     const struct usbip_capture_transfer *other)
+{
+    return memcmp(one->setup, other->setup, USBIP_SETUP_SIZE) == 0 && one->size == other->size &&
+           (one->size == 0 || memcmp(one->data, other->data, one->size) == 0);
+}
+
+/* Whether the transfer of the recording ended with an error that happens again. */
+static bool fails_again(const struct usbip_replay *replay,
+                        const struct usbip_capture_transfer *transfer)
+{
+    return replay->plan.has_errors && replay_is_error(transfer->status);
+}
+
+/* The host took back what has come now, or it failed then, and it sent the same again: where it
+ * succeeds at once, nobody need wait for that. It may come all the same. `next` is behind it in the
+ * asks of its endpoint. */
+static void finish_repetition(struct usbip_replay *replay, const struct replay_endpoint *endpoint,
+                              const struct replay_ask *ask, uint32_t next)
+{
+    const struct usbip_capture_transfer *transfer = replay_transfer(replay, ask->transfer);
+    if (!ask->optional || fails_again(replay, transfer))
+        return;
+    for (uint32_t i = next; i < endpoint->count && i - next < MAX_SEARCH; i++) {
+        const struct replay_ask *other = &replay->plan.asks[endpoint->asks[i]];
+        const struct usbip_capture_transfer *again = replay_transfer(replay, other->transfer);
+        if (other->port != ask->port)
+            continue;
+        if (!are_same(transfer, again) || again->status == -USBIP_EPIPE)
+            return;
+        finish_ask(replay, endpoint->asks[i]);
+        if (!other->optional)
+            return;
+    }
 }
 
 /* In strict mode: whether all that was before this transfer in the recording has happened. *first
@@ -115,16 +151,16 @@ static bool data_differ(const struct usbip_replay *replay, const uint8_t *expect
     return replay->options.match != USBIP_REPLAY_ANY && memcmp(expected, got, size) != 0;
 }
 
-/* The next ask that these bytes may belong to. What the host took back in the recording counts when
- * it comes again. */
+/* The next ask that these bytes may belong to. What need not come counts when it does. */
 static bool find_data(struct usbip_replay *replay, struct replay_cursor *cursor,
                       const uint8_t *data, size_t size)
 {
     const struct replay_endpoint *endpoint = cursor->endpoint;
     for (; cursor->next < endpoint->count; cursor->next++, cursor->offset = 0) {
-        const struct replay_ask *ask = &replay->plan.asks[endpoint->asks[cursor->next]];
-        const struct usbip_capture_transfer *transfer = replay_transfer(replay, ask->transfer);
-        if (!ask->optional || cursor->offset > 0)
+        uint32_t ask = endpoint->asks[cursor->next];
+        const struct usbip_capture_transfer *transfer =
+            replay_transfer(replay, replay->plan.asks[ask].transfer);
+        if (!replay->done[ask] || cursor->offset > 0)
             return true;
         size_t common = size < transfer->size ? size : transfer->size;
         if (common > 0 && memcmp(transfer->data, data, common) == 0)
@@ -153,13 +189,6 @@ static bool diverge_data(struct usbip_replay *replay, const struct replay_cursor
     return replay_diverged(replay, &divergence, NULL);
 }
 
-/* Whether the transfer of the recording ended with an error that happens again. */
-static bool fails_again(const struct usbip_replay *replay,
-                        const struct usbip_capture_transfer *transfer)
-{
-    return replay->plan.has_errors && replay_is_error(transfer->status);
-}
-
 /* The bytes of one transfer of the recording have all come. Returns false when it stalled or
  * failed; that of the host has ended so then. */
 static bool finish_data(struct usbip_replay *replay, struct replay_cursor *cursor)
@@ -168,6 +197,7 @@ static bool finish_data(struct usbip_replay *replay, struct replay_cursor *curso
     uint32_t transfer = replay->plan.asks[ask].transfer;
     cursor->offset = 0;
     finish_ask(replay, ask);
+    finish_repetition(replay, cursor->endpoint, &replay->plan.asks[ask], cursor->next);
     replay_matched(replay, cursor, transfer);
     const struct usbip_capture_transfer *recorded = replay_transfer(replay, transfer);
     uint8_t address = cursor->endpoint->address;
@@ -324,13 +354,15 @@ static uint32_t find_request(const struct usbip_replay *replay, unsigned port,
                              const struct usbip_urb *urb, const uint8_t setup[USBIP_SETUP_SIZE])
 {
     const struct replay_endpoint *endpoint = &replay->plan.endpoints[0];
-    uint32_t next = replay->next_request[port];
-    uint32_t end = endpoint->count - next > MAX_SEARCH ? next + MAX_SEARCH : endpoint->count;
-    for (uint32_t i = next; i < end; i++) {
+    unsigned searched = 0;
+    for (uint32_t i = replay->next_request[port]; i < endpoint->count && searched < MAX_SEARCH;
+         i++) {
         const struct replay_ask *ask = &replay->plan.asks[endpoint->asks[i]];
-        if (ask->port == port &&
-            is_same_request(replay, replay_transfer(replay, ask->transfer), urb, setup))
+        if (ask->port != port)
+            continue;
+        if (is_same_request(replay, replay_transfer(replay, ask->transfer), urb, setup))
             return i;
+        searched++;
     }
     return endpoint->count;
 }
@@ -435,6 +467,7 @@ static void answer_write(struct usbip_replay *replay, struct usbip_urb *urb,
     uint32_t ask = endpoint->asks[found], transfer = replay->plan.asks[ask].transfer;
     check_order(replay, cursor, ask, setup);
     pass_request(replay, port, found);
+    finish_repetition(replay, endpoint, &replay->plan.asks[ask], found + 1);
     replay_matched(replay, cursor, transfer);
     complete_like(replay, urb, replay_transfer(replay, transfer));
 }

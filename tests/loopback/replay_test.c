@@ -206,6 +206,7 @@ static void test_two_sessions(void)
 {
     round_trip(scripts[0], 2, 1);
     round_trip(scripts[1], 2, 1);
+    round_trip(scripts[2], 2, 2);
 }
 
 int main(int argc, char **argv)

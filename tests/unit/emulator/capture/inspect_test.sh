@@ -70,6 +70,26 @@ device 1.1  0403:6010  FT2232H  '*'
 '* ]] || fail "$two_ports: $ports"
 [[ $("$tool" inspect --json "$two_ports") == *'"ports": 2,'* ]] || fail "--json: ports"
 
+# The same chip, which the file alone does not tell: what --descriptors adds tells its ports, too.
+python3 - bulk.pcap descriptors <<'PYTHON'
+import struct, sys
+
+with open(sys.argv[1], "wb") as file:
+    file.write(struct.pack("<IHHiIII", 0xa1b2c3d4, 2, 4, 0, 0, 262144, 220))
+    for number, (event, data) in enumerate((("S", b""), ("C", b"\x02\x60hello"))):
+        record = struct.pack("<QBBBBHBBqiiII", 7, ord(event), 3, 0x81, 3, 1, 0x2d,
+                             0 if data else 0x3c, 0, 0, 0, len(data), len(data)) + bytes(24) + data
+        file.write(struct.pack("<IIII", 1, number, len(record), len(record)) + record)
+port = "0904%02x0002ffffff00 0705%02x02000200 0705%02x02000200"
+with open(sys.argv[2], "wb") as file:
+    file.write(bytes.fromhex("12010002000000400304106000070000000109023700020100802d"))
+    file.write(bytes.fromhex(port % (0, 0x81, 2) + port % (1, 0x83, 4)))
+PYTHON
+output_of_both=$("$tool" inspect --descriptors descriptors bulk.pcap) || fail "--descriptors"
+[[ $output_of_both == *'  FT2232H  '*'  port 1'*'  port 2'* ]] || fail "ports: $output_of_both"
+output_of_both=$("$tool" inspect --json --descriptors descriptors bulk.pcap) || fail "--descriptors"
+[[ $output_of_both == *'"chip": "FT2232H"'*'"ports": 2,'* ]] || fail "ports: $output_of_both"
+
 gzip -c "$capture" >compressed
 [ "$("$tool" inspect compressed | tail -n +2)" = "$(echo "$output" | tail -n +2)" ] || fail "gzip"
 

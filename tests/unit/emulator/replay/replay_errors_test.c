@@ -52,6 +52,42 @@ static void test_skip(void)
     stop();
 }
 
+/* What failed, or was taken back, and was sent again: where it succeeds at once, the host need not
+ * repeat it, but may. */
+static void test_repetitions(void)
+{
+    for (unsigned i = 0; i < 4; i++) {
+        bool taken_back = i & 1, repeats = i & 2;
+        int32_t status = taken_back ? -USBIP_ENOENT : -USBIP_EPROTO;
+        begin();
+        put_usbmon_control(&file, ADDRESS, dtr_on, NULL, 0, status);
+        put_usbmon_control(&file, ADDRESS, dtr_on, NULL, 0, 0);
+        put_in("ready");
+        put_out_ending("ping", status);
+        put_out_ending("ping", status);
+        put_out("ping");
+        put_in("pong");
+        put_out("bye");
+        options.skip_errors = !taken_back;
+        start();
+        submit_in(&client, 1, BULK_IN, 512, NULL);
+        for (unsigned j = 0; j < (repeats ? 2 : 1); j++) {
+            submit_out(&client, 2, 0, "", "2122 0100 0000 0000");
+            CU_ASSERT(got_out(&client, 2, 0, 0));
+            CU_ASSERT(j == 1 || gets(1, "ready"));
+        }
+        submit_in(&client, 1, BULK_IN, 512, NULL);
+        for (unsigned j = 0; j < (repeats ? 3 : 1); j++) {
+            submit_out_bytes(&client, 2, BULK_OUT, (const uint8_t *)"ping", 4);
+            CU_ASSERT(j > 0 || gets(1, "pong"));
+            CU_ASSERT(got_out(&client, 2, 0, 4));
+        }
+        CU_ASSERT(sends(3, "bye"));
+        CU_ASSERT(ends_well());
+        stop();
+    }
+}
+
 /* What the host took back, or its own stack did not like, says nothing of the device. */
 static void test_other_ends(void)
 {
@@ -187,6 +223,7 @@ int main(void)
     CU_TestInfo tests[] = {
         {"IN", test_in},
         {"skipped", test_skip},
+        {"repetitions", test_repetitions},
         {"what is not the device's doing", test_other_ends},
         {"OUT", test_out},
         {"requests", test_requests},

@@ -7,7 +7,7 @@
 #include "tests/unit/emulator/capture/capture_fixture.h"
 #include "tests/unit/emulator/session_fixture.h"
 
-enum { ADDRESS = 5, INTERRUPT = 1, BULK = 3 };
+enum { ADDRESS = 5, INTERRUPT = 1, CONTROL = 2, BULK = 3 };
 
 #define BULK_IN 0x81
 #define BULK_OUT 0x02
