@@ -184,16 +184,26 @@ void usbip_port_out_unlink(struct usbip_port *port, uint64_t now_ms)
 
 /* ---- Writing ---- */
 
-/* A server may answer a transfer that is still being sent to it, from the buffer that it has. */
 static bool is_ended_sent(const struct usbip_port *port)
 {
     return port->connection == NULL || usbip_connection_sent(port->connection) >= port->out_ended;
 }
 
-static bool has_room(const struct usbip_port *port)
+/*
+ * A server may answer a transfer before it has been sent, and its buffer is in use until then. That
+ * no answer tells, so it is tried here and not only while waiting for one.
+ */
+static bool send_ended(struct usbip_port *port)
 {
-    return port->state == USBIP_PORT_OPEN && port->trouble == 0 && !port->out_recovering &&
-           port->out_count < port->out_depth && is_ended_sent(port) &&
+    if (!is_ended_sent(port))
+        usbip_port_turn(port, usbip_connection_flush(port->connection));
+    return is_ended_sent(port);
+}
+
+static bool has_room(struct usbip_port *port)
+{
+    return send_ended(port) && port->state == USBIP_PORT_OPEN && port->trouble == 0 &&
+           !port->out_recovering && port->out_count < port->out_depth &&
            usbip_host_session_output_size(port->session) < USBIP_SEND_BUFFER_LIMIT;
 }
 
@@ -301,7 +311,7 @@ int usbip_port_write_all(struct usbip_port *port, const void *data, size_t size,
         if (port->state == USBIP_PORT_CLOSED)
             return usbip_port_closed_error(port);
         given += give(port, bytes + given, size - given);
-        if (given == size && port->out_count == 0 && is_ended_sent(port))
+        if (given == size && port->out_count == 0 && send_ended(port))
             return (int)size;
         if (waited && usbip_now_ms() >= deadline_ms)
             return write_too_late(port, timeout_ms);
