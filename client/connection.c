@@ -48,6 +48,7 @@ struct usbip_connection {
     size_t piece_count;
     size_t sent; /* of the first piece */
     size_t unsent_size;
+    uint64_t sent_total;
 
     const struct usbip_tap *tap;
     void *tapped; /* what the tap calls this; NULL: it does not listen */
@@ -308,6 +309,7 @@ static int receive(struct usbip_connection *connection)
 static void note_sent(struct usbip_connection *connection, size_t size)
 {
     connection->unsent_size -= size;
+    connection->sent_total += size;
     while (size > 0) {
         const struct usbip_output_piece *piece = connection->pieces;
         size_t left = piece->size - connection->sent, part = size < left ? size : left;
@@ -415,6 +417,17 @@ int usbip_connection_wait(struct usbip_connection *connection, uint64_t until_ms
 uint64_t usbip_connection_now_ms(const struct usbip_connection *connection)
 {
     return connection->now_ms;
+}
+
+uint64_t usbip_connection_sent(const struct usbip_connection *connection)
+{
+    return connection->sent_total;
+}
+
+uint64_t usbip_connection_sent_later(const struct usbip_connection *connection)
+{
+    return connection->sent_total + connection->unsent_size +
+           usbip_host_session_output_size(connection->session);
 }
 
 int usbip_connection_fd(const struct usbip_connection *connection)

@@ -76,6 +76,10 @@ int usbip_connection_flush(struct usbip_connection *connection);
  */
 uint64_t usbip_connection_now_ms(const struct usbip_connection *connection);
 
+/* How many bytes have been sent since the start; and how many that will be with all that waits. */
+uint64_t usbip_connection_sent(const struct usbip_connection *connection);
+uint64_t usbip_connection_sent_later(const struct usbip_connection *connection);
+
 /* The descriptor to wait on. It changes while several addresses are tried. */
 int usbip_connection_fd(const struct usbip_connection *connection);
 /* Which USBIP_EVENT_… to wait for. */

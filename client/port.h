@@ -115,12 +115,14 @@ unsigned usbip_port_get_control_lines(const struct usbip_port *port);
 /* Starts or ends a break condition. USBIP_ERROR_UNSUPPORTED when the chip has none. */
 int usbip_port_set_break(struct usbip_port *port, bool on, uint32_t timeout_ms);
 
-/* FTDI: milliseconds after which a short packet is sent, 1 to 255. Used at the next open. */
+/* FTDI: milliseconds after which a short packet is sent, 1 to 255. Used at the next open, or
+ * restore. */
 int usbip_port_set_latency_timer(struct usbip_port *port, unsigned latency_ms);
 
 /*
  * Which of the serial ports of a chip that has several, from 1 (the default) to 255. Used at the
- * next open, which fails with USBIP_ERROR_UNSUPPORTED when the chip has fewer.
+ * next open, which fails with USBIP_ERROR_UNSUPPORTED when the chip has fewer; a restore is for the
+ * port that was open.
  */
 int usbip_port_set_chip_port(struct usbip_port *port, unsigned number);
 
@@ -137,7 +139,7 @@ void usbip_port_set_tap(struct usbip_port *port, const struct usbip_tap *tap);
 
 /*
  * Reads what is there, 1 to size bytes, waiting for the first byte only. Returns the number of
- * bytes; 0 when timeout_ms passed without any.
+ * bytes; 0 when timeout_ms passed without any. What is behind them in data may have changed, too.
  */
 int usbip_port_read(struct usbip_port *port, void *data, size_t size, uint32_t timeout_ms);
 
@@ -213,7 +215,10 @@ const struct usbip_port_identity *usbip_port_identity(const struct usbip_port *p
 /* Times the port was restored since it was opened. */
 unsigned usbip_port_restore_count(const struct usbip_port *port);
 
-/* The session underneath, for transfers of your own; NULL while not open. */
+/*
+ * The session underneath, for transfers of your own; NULL while not open. Their `done`s are called
+ * from within calls on this port, and must not read, write, set or process anything on it.
+ */
 struct usbip_host_session *usbip_port_session(const struct usbip_port *port);
 
 #endif

@@ -83,7 +83,8 @@ struct usbip_out_transfer {
     struct usbip_transfer transfer;
     enum usbip_out_state state;
     uint64_t submitted_ms;
-    uint8_t buffer[USBIP_DATA_TRANSFER_SIZE]; /* kept, to be sent again after a stall */
+    uint64_t end; /* so many bytes are sent on the connection when all of it has been */
+    uint8_t buffer[USBIP_DATA_TRANSFER_SIZE]; /* sent from here, after a stall once more */
 };
 
 /* Holds transfers back that end without any data, for a server that answers at once. */
@@ -191,7 +192,8 @@ struct usbip_port {
     bool out_limited;      /* more was to be written than that allowed */
     unsigned out_failures; /* in a row */
     bool out_recovering;
-    int write_error; /* to be told once */
+    uint64_t out_ended; /* the largest `end` of those that have ended on this connection */
+    int write_error;    /* to be told once */
     char write_error_text[USBIP_ERROR_TEXT_SIZE];
     struct usbip_out_transfer out[USBIP_MAX_OUT_TRANSFERS];
 

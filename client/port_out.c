@@ -125,6 +125,8 @@ static void out_done(struct usbip_transfer *transfer)
     out->state = whole ? USBIP_OUT_DONE : USBIP_OUT_INCOMPLETE;
     if (port->dropping || port->state == USBIP_PORT_CLOSING)
         return;
+    if (out->end > port->out_ended)
+        port->out_ended = out->end;
     if (whole)
         adapt_depth(port, out);
     port->out_in_flight--;
@@ -147,6 +149,7 @@ static void submit_out(struct usbip_port *port, struct usbip_out_transfer *out)
         usbip_port_trouble(port, USBIP_ERROR_DISCONNECTED, true, "cannot submit an OUT transfer");
         return;
     }
+    out->end = usbip_connection_sent_later(port->connection);
     out->state = USBIP_OUT_FLIGHT;
     port->out_in_flight++;
 }
@@ -163,6 +166,7 @@ void usbip_port_out_start(struct usbip_port *port)
 
 void usbip_port_out_reset(struct usbip_port *port)
 {
+    port->out_ended = 0;
     if (port->out_count > 0 && port->state != USBIP_PORT_CLOSING)
         write_failed(port, USBIP_ERROR_DISCONNECTED,
                      "the connection was lost before the device confirmed what was written");
@@ -180,10 +184,26 @@ void usbip_port_out_unlink(struct usbip_port *port, uint64_t now_ms)
 
 /* ---- Writing ---- */
 
-static bool has_room(const struct usbip_port *port)
+static bool is_ended_sent(const struct usbip_port *port)
 {
-    return port->state == USBIP_PORT_OPEN && port->trouble == 0 && !port->out_recovering &&
-           port->out_count < port->out_depth &&
+    return port->connection == NULL || usbip_connection_sent(port->connection) >= port->out_ended;
+}
+
+/*
+ * A server may answer a transfer before it has been sent, and its buffer is in use until then. That
+ * no answer tells, so it is tried here and not only while waiting for one.
+ */
+static bool send_ended(struct usbip_port *port)
+{
+    if (!is_ended_sent(port))
+        usbip_port_turn(port, usbip_connection_flush(port->connection));
+    return is_ended_sent(port);
+}
+
+static bool has_room(struct usbip_port *port)
+{
+    return send_ended(port) && port->state == USBIP_PORT_OPEN && port->trouble == 0 &&
+           !port->out_recovering && port->out_count < port->out_depth &&
            usbip_host_session_output_size(port->session) < USBIP_SEND_BUFFER_LIMIT;
 }
 
@@ -291,7 +311,7 @@ int usbip_port_write_all(struct usbip_port *port, const void *data, size_t size,
         if (port->state == USBIP_PORT_CLOSED)
             return usbip_port_closed_error(port);
         given += give(port, bytes + given, size - given);
-        if (given == size && port->out_count == 0)
+        if (given == size && port->out_count == 0 && send_ended(port))
             return (int)size;
         if (waited && usbip_now_ms() >= deadline_ms)
             return write_too_late(port, timeout_ms);

@@ -11,7 +11,7 @@ size_t usbip_port_bytes_available(const struct usbip_port *port)
 
 uint8_t *usbip_port_receive_room(struct usbip_port *port, size_t size)
 {
-    if (usbip_port_bytes_available(port) == 0 && port->reader_room >= size)
+    if (size > 0 && usbip_port_bytes_available(port) == 0 && port->reader_room >= size)
         return port->reader;
     if (port->received_end + size > USBIP_RECEIVE_CAPACITY) {
         size_t kept = usbip_port_bytes_available(port);

@@ -107,6 +107,8 @@ static void identified(struct usbip_port *port)
         .bRequest = USB_REQ_SET_CONFIGURATION,
         .wValue = port->configuration.descriptor.bConfigurationValue,
     };
+    /* The port that was lost is restored, whichever is wanted at the next open. */
+    uint8_t number = port->state == USBIP_PORT_RESTORING ? port->chip.port : port->chip_port;
 
     if (!usbip_port_accepts(port)) {
         usbip_port_trouble(port, USBIP_ERROR_NOT_FOUND, false,
@@ -116,17 +118,16 @@ static void identified(struct usbip_port *port)
                            port->found.serial_number);
         return;
     }
-    if (usbip_probe_chip(&port->descriptor, &port->configuration, port->chip_port, &port->chip) <
-        0) {
+    if (usbip_probe_chip(&port->descriptor, &port->configuration, number, &port->chip) < 0) {
         usbip_port_trouble(port, USBIP_ERROR_UNSUPPORTED, false,
                            "%04x:%04x (bcdDevice %04x) is no serial chip that is known here: it is "
                            "neither CDC-ACM nor FT232BM, FT232R, FT2232H or FT4232H",
                            port->found.idVendor, port->found.idProduct, port->found.bcdDevice);
         return;
     }
-    if (port->chip_port > port->chip.ports) {
+    if (number > port->chip.ports) {
         usbip_port_trouble(port, USBIP_ERROR_UNSUPPORTED, false,
-                           "there is no port %u: the %s has %u", port->chip_port, port->chip.name,
+                           "there is no port %u: the %s has %u", number, port->chip.name,
                            port->chip.ports);
         return;
     }

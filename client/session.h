@@ -44,8 +44,9 @@ struct usbip_transfer {
     uint32_t transfer_flags;  /* USBIP_URB_SHORT_NOT_OK, USBIP_URB_ZERO_PACKET or 0 */
     /*
      * Nothing is copied. IN: `payload` is enough; buffer may be NULL. OUT: buffer is sent from
-     * where it is, so it stays as it is until `done`, and is there as long as the session: a server
-     * that is not honest can end a transfer before it has been sent.
+     * where it is. It must be there as long as the session, and stay as it is until it has been
+     * sent: a server can end a transfer before that, and if buffer changes then, so does what it
+     * gets.
      */
     bool in_place;
     uint32_t interval;   /* interrupt only: polling interval, at least 1 is sent */
@@ -103,11 +104,12 @@ int usbip_host_session_receive(struct usbip_host_session *session, const uint8_t
 
 /*
  * Takes all bytes that wait to be sent: *data is valid until the next call of this function, so
- * more may be queued while it is being sent. Returns their number, 0 for none.
+ * more may be queued while it is being sent. Returns their number, 0 for none. What is lent is
+ * copied for that; when there is no memory for it the session fails, from within.
  */
 size_t usbip_host_session_take_output(struct usbip_host_session *session, const uint8_t **data);
-/* The same in pieces, to be sent in their order; *pieces and what they point to is valid so long.
- */
+/* The same in pieces, to be sent in their order, with what is lent where it is. *pieces is valid
+ * until the next call of either. */
 size_t usbip_host_session_take_pieces(struct usbip_host_session *session,
                                       const struct usbip_output_piece **pieces, size_t *count);
 /* How many bytes wait to be taken. */

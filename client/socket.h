@@ -51,7 +51,9 @@ void usbip_socket_close(int fd);
  * reason. 0 received: the peer has closed. A broken connection raises no signal.
  */
 ptrdiff_t usbip_socket_receive(int fd, uint8_t *data, size_t size, char *reason);
-/* The pieces but for the first `skipped` bytes. */
+/* The pieces, `count` of which there is at least one, but for the first `skipped` bytes. How many
+ * go at once is for the system to say: less than all may be sent although there is room for more.
+ */
 ptrdiff_t usbip_socket_send(int fd, const struct usbip_output_piece *pieces, size_t count,
                             size_t skipped, char *reason);
 

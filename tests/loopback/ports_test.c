@@ -122,6 +122,7 @@ static void test_restore(void)
 {
     struct usbip_port *port = open_port(2);
     CU_ASSERT(answers(port, "Before", "before"));
+    CU_ASSERT_EQUAL(usbip_port_set_chip_port(port, 1), 0); /* for the next open, not for this */
     CU_ASSERT_EQUAL(usbip_port_write(port, "unplug", 6, TIMEOUT_MS), 6);
     usbip_port_drain(port, TIMEOUT_MS);
     CU_ASSERT(emulator_saw(&emulator, "1-1: plugged in"));
@@ -132,6 +133,9 @@ static void test_restore(void)
     CU_ASSERT(emulator_saw(&emulator, "1-1: port 2: DTR 1 RTS 1"));
     usbip_port_discard_input(port);
     CU_ASSERT(answers(port, "After", "after"));
+    usbip_port_close(port);
+    CU_ASSERT_EQUAL(usbip_port_open(port, TIMEOUT_MS), 0);
+    CU_ASSERT(answers(port, "Opened", "OPENED"));
     close_port(port);
 }
 

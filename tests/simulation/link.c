@@ -36,12 +36,35 @@ static void put(struct stream *stream, const uint8_t *data, size_t size)
     usbip_buffer_append(&stream->bytes, data, size);
 }
 
-static void take_outputs(struct link *link)
+/* Sends so many bytes of what the host session has. */
+static void take_host_output(struct link *link, size_t limit)
+{
+    while (limit > 0) {
+        if (link->piece_count == 0) {
+            usbip_host_session_take_pieces(link->host, &link->pieces, &link->piece_count);
+            link->sent = 0;
+            if (link->piece_count == 0)
+                return;
+        }
+        const struct usbip_output_piece *piece = link->pieces;
+        size_t left = piece->size - link->sent, part = left < limit ? left : limit;
+        put(&link->to_device, piece->data + link->sent, part);
+        limit -= part;
+        link->sent += part;
+        if (part == left) {
+            link->host_lent += piece->origin == USBIP_OUTPUT_LASTING;
+            link->pieces++;
+            link->piece_count--;
+            link->sent = 0;
+        }
+    }
+}
+
+static void take_outputs(struct link *link, size_t host_limit)
 {
     const uint8_t *data;
-    size_t size = usbip_host_session_take_output(link->host, &data);
-    put(&link->to_device, data, size);
-    size = usbip_device_session_take_output(link->device, &data);
+    take_host_output(link, host_limit);
+    size_t size = usbip_device_session_take_output(link->device, &data);
     put(&link->to_host, data, size);
 }
 
@@ -53,7 +76,7 @@ enum receiving {
     RECEIVINGS,
 };
 
-static void take_pieces(struct link *link)
+static void take_device_pieces(struct link *link)
 {
     const struct usbip_output_piece *pieces;
     size_t count;
@@ -72,7 +95,7 @@ static void feed_device(struct link *link, const uint8_t *data, size_t size, enu
     }
     usbip_device_session_receive_in_place(link->device, data, size);
     if (how == IN_PLACE_SENDS)
-        take_pieces(link);
+        take_device_pieces(link);
     usbip_device_session_settle(link->device);
 }
 
@@ -112,7 +135,7 @@ static size_t random_fragment(struct random *random, size_t size)
 
 void link_deliver_some(struct link *link, struct random *random)
 {
-    take_outputs(link);
+    take_outputs(link, random_one_in(random, 4) ? random_below(random, 4096) : SIZE_MAX);
     struct stream *streams[] = {&link->to_device, &link->to_host};
     struct stream *stream = streams[random_below(random, 2)];
     size_t size = on_its_way(stream);
@@ -124,7 +147,7 @@ void link_deliver_some(struct link *link, struct random *random)
 void link_deliver_all(struct link *link)
 {
     for (;;) {
-        take_outputs(link);
+        take_outputs(link, SIZE_MAX);
         size_t out = on_its_way(&link->to_device), in = on_its_way(&link->to_host);
         if (out == 0 && in == 0)
             return;
@@ -137,6 +160,7 @@ void link_deliver_all(struct link *link)
 
 void link_break(struct link *link)
 {
+    link->piece_count = 0;
     usbip_device_session_end_of_input(link->device);
     usbip_host_session_fail(link->host, USBIP_ERROR_DISCONNECTED, "the link broke");
 }

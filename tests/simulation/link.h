@@ -20,6 +20,12 @@ struct link {
     struct usbip_device_session *device;
     struct stream to_device, to_host;
     uint64_t lent; /* payloads that the device session sent from where they were received */
+
+    /* Taken from the host session, and not in to_device yet: its socket is slow. */
+    const struct usbip_output_piece *pieces;
+    size_t piece_count;
+    size_t sent;        /* of the first piece */
+    uint64_t host_lent; /* payloads that it sent from where its client has them */
 };
 
 /* Both sessions are new and owned by the link. Returns false when memory is out. */

@@ -211,6 +211,7 @@ static void send_data(struct model *model, struct random *random, uint64_t now_m
     t->transfer.type = USB_ENDPOINT_XFER_BULK;
     t->transfer.endpoint = model->is_ftdi ? FTDI_OUT : CDC_OUT;
     t->transfer.length = random_below(random, random_one_in(random, 4) ? MODEL_BUFFER_SIZE : 70);
+    t->transfer.in_place = random_one_in(random, 2);
     for (uint32_t i = 0; i < t->transfer.length; i++)
         t->buffer[i] = (uint8_t)random_next(random);
     submit(model, t, now_ms);
@@ -320,6 +321,7 @@ void model_disconnect(struct model *model)
                  kind_names[model->transfers[i].kind]);
     }
     model->lent += model->link.lent;
+    model->host_lent += model->link.host_lent;
     link_close(&model->link);
     model->linked = model->attached = false;
     model->sent.size = model->received.size = model->compared = 0;

@@ -57,8 +57,8 @@ struct model {
     size_t compared;
     uint8_t setting; /* the last one written */
 
-    uint64_t endings, lent;           /* of all links */
-    char failure[MODEL_FAILURE_SIZE]; /* "" while all is as it must be */
+    uint64_t endings, lent, host_lent; /* of all links */
+    char failure[MODEL_FAILURE_SIZE];  /* "" while all is as it must be */
     bool trace;
 };
 

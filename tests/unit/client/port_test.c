@@ -982,6 +982,27 @@ static void test_restore(void)
     stop();
 }
 
+/* What comes after a restore is for the reader who has waited since before it, and in order. */
+static void test_reader_waits_for_restore(void)
+{
+    char data[16] = "";
+
+    start(scripted_server_new(), "1-1");
+    CU_ASSERT_EQUAL(usbip_port_set_control_lines(port, USBIP_LINE_RTS, 0), 0);
+    CU_ASSERT_EQUAL_FATAL(usbip_port_open(port, PATIENCE_MS), 0);
+    scripted_lock(server);
+    scripted_send(server, "last", 4);
+    server->hook = greet;
+    scripted_disconnect(server);
+    scripted_unlock(server);
+    CU_ASSERT_EQUAL(usbip_port_read(port, data, sizeof(data), PATIENCE_MS), 4);
+    CU_ASSERT_STRING_EQUAL(data, "last");
+    CU_ASSERT_EQUAL(usbip_port_read(port, data, sizeof(data), PATIENCE_MS), 4);
+    CU_ASSERT_STRING_EQUAL(data, "back");
+    CU_ASSERT_EQUAL(usbip_port_restore_count(port), 1);
+    stop();
+}
+
 /* Busy twice, then gone, then there. */
 static void come_back_slowly(struct scripted_server *scripted, const char *line)
 {
@@ -1383,6 +1404,7 @@ int main(void)
     };
     CU_TestInfo restore[] = {
         {"restore", test_restore},
+        {"reader waits for restore", test_reader_waits_for_restore},
         {"busy device", test_restore_of_a_busy_device},
         {"another busid", test_restore_at_another_busid},
         {"same busid first", test_restore_prefers_the_same_busid},

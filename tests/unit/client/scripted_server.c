@@ -130,6 +130,11 @@ static bool is_bulk_in(uint8_t endpoint)
     return endpoint == 0x81 || endpoint == 0x82;
 }
 
+static bool is_out(uint8_t endpoint)
+{
+    return (endpoint & USB_DIR_IN) == 0;
+}
+
 static bool is_interrupt_in(uint8_t endpoint)
 {
     return endpoint == 0x83;
@@ -165,6 +170,17 @@ void scripted_notify(struct scripted_server *server, const void *data, size_t si
 
     if (index >= 0)
         send_ret(server, take_pending(server, index).seqnum, 0, (uint32_t)size, data, size);
+}
+
+void scripted_end_out(struct scripted_server *server)
+{
+    int index;
+
+    while ((index = find_pending(server, is_out)) >= 0) {
+        struct scripted_pending out = take_pending(server, index);
+
+        send_ret(server, out.seqnum, 0, out.length, NULL, 0);
+    }
 }
 
 void scripted_send_swapped(struct scripted_server *server, const void *first, const void *second,
@@ -335,6 +351,8 @@ static void answer_control(struct scripted_server *server, const struct usbip_he
     } else {
         size_t found = setup.bmRequestType & USB_DIR_IN ? setup.wLength : 0;
 
+        if (setup.bRequest == USB_REQ_CLEAR_FEATURE && is_out((uint8_t)setup.wIndex))
+            server->out_halted = false;
         send_ret(server, header->seqnum, 0, (uint32_t)found, reply, found);
     }
     note(server, line);
@@ -390,23 +408,40 @@ static void answer_in(struct scripted_server *server, const struct usbip_header 
     note(server, line);
 }
 
+static void keep_written(struct scripted_server *server, const uint8_t *data, size_t size)
+{
+    if (server->written_size + size <= SCRIPTED_MAX_WRITTEN) {
+        memcpy(server->written + server->written_size, data, size);
+        server->written_size += size;
+    }
+}
+
+/* Nothing while the endpoint is halted, and what it takes of the transfer that halts it. */
+static struct scripted_answer halt_or_take(struct scripted_server *server, size_t size)
+{
+    if (server->out_halted)
+        return (struct scripted_answer){-USBIP_EPIPE, 0};
+    if (server->halt_every == 0 || ++server->out_taken < server->halt_every)
+        return (struct scripted_answer){0, (uint32_t)size};
+    server->out_taken = 0;
+    server->out_halted = true;
+    return (struct scripted_answer){-USBIP_EPIPE, (uint32_t)size / 128 * 64};
+}
+
 static void answer_out(struct scripted_server *server, const struct usbip_header *header,
                        const uint8_t *data, size_t size)
 {
-    struct scripted_answer answer = {0, (uint32_t)size};
+    struct scripted_answer answer = halt_or_take(server, size);
     char line[SCRIPTED_LINE_SIZE];
 
     if (server->out_answer_count > 0)
         answer = take_answer(server->out_answers, &server->out_answer_count);
     if (answer.actual_length > size)
         answer.actual_length = (uint32_t)size;
+    keep_written(server, data, answer.actual_length);
     if (server->holds_out) {
         add_pending(server, header, (uint8_t)header->ep);
-    } else {
-        if (server->written_size + answer.actual_length <= SCRIPTED_MAX_WRITTEN) {
-            memcpy(server->written + server->written_size, data, answer.actual_length);
-            server->written_size += answer.actual_length;
-        }
+    } else if (!server->answers_early) {
         send_ret(server, header->seqnum, answer.status, answer.actual_length, NULL, 0);
     }
     snprintf(line, sizeof(line), "out %02x %zu", (unsigned)header->ep, size);
@@ -452,6 +487,10 @@ static void serve_urbs(struct scripted_server *server)
             break;
         if (header.command == USBIP_CMD_SUBMIT && header.direction == USBIP_DIR_OUT)
             size = header.cmd_submit.transfer_buffer_length;
+        scripted_lock(server);
+        if (size > 0 && header.ep != 0 && server->answers_early)
+            send_ret(server, header.seqnum, 0, (uint32_t)size, NULL, 0);
+        scripted_unlock(server);
         if (size > sizeof(data) || !receive(server, data, size))
             break;
         scripted_lock(server);

@@ -60,8 +60,10 @@ struct scripted_server {
     uint8_t stall_request;    /* bRequest of a class or vendor request that stalls; 0: none */
     unsigned broken_requests; /* so many class or vendor requests fail with EPROTO */
     bool stall_strings;
-    bool answers_nothing;  /* after the import */
-    bool holds_out;        /* OUT transfers are not answered */
+    bool answers_nothing; /* after the import */
+    bool holds_out;       /* OUT transfers are not answered */
+    bool answers_early;   /* OUT transfers, before their data are read */
+    unsigned halt_every; /* so many OUT transfers: one is taken by half, then all stall; 0: never */
     uint64_t pattern_left; /* bytes 0, 1, 2 … that IN transfers are filled with */
     uint8_t pattern_next;
     struct scripted_answer in_answers[SCRIPTED_MAX_ANSWERS], out_answers[SCRIPTED_MAX_ANSWERS];
@@ -80,6 +82,8 @@ struct scripted_server {
     const struct scripted_device *imported;
     struct scripted_pending pending[SCRIPTED_MAX_PENDING];
     unsigned pending_count;
+    bool out_halted;
+    unsigned out_taken; /* since the last halt */
     struct scripted_packet packets[SCRIPTED_MAX_PACKETS];
     unsigned packet_count;
     uint8_t written[SCRIPTED_MAX_WRITTEN];
@@ -108,6 +112,8 @@ void scripted_unlock(struct scripted_server *server);
 void scripted_send(struct scripted_server *server, const void *data, size_t size);
 /* Ends the interrupt IN transfer, which must be pending. */
 void scripted_notify(struct scripted_server *server, const void *data, size_t size);
+/* Ends all OUT transfers that are held. */
+void scripted_end_out(struct scripted_server *server);
 /* Ends the bulk IN transfers that are pending at index second before the one at first. */
 void scripted_send_swapped(struct scripted_server *server, const void *first, const void *second,
                            size_t size);
