@@ -299,12 +299,9 @@ unsigned usbip_host_session_in_flight(const struct usbip_host_session *session)
 size_t usbip_host_session_take_pieces(struct usbip_host_session *session,
                                       const struct usbip_output_piece **pieces, size_t *count)
 {
-    struct usbip_output *full = session->output;
-    session->output = session->taken;
-    session->taken = full;
-    usbip_output_clear(session->output);
-    *pieces = usbip_output_pieces(full, count);
-    return usbip_output_size(full);
+    usbip_output_swap(&session->output, &session->taken);
+    *pieces = usbip_output_pieces(session->taken, count);
+    return usbip_output_size(session->taken);
 }
 
 size_t usbip_host_session_take_output(struct usbip_host_session *session, const uint8_t **data)

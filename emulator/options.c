@@ -252,9 +252,7 @@ static int take_replay_option(struct usbip_emulator_options *options, int option
         break;
     case DEVICE:
         if (!usbip_capture_is_wish(optarg))
-            return usage_error("--device %s: neither BUS.DEV in decimal nor VID:PID in "
-                               "hexadecimal",
-                               optarg);
+            return usage_error("--device " USBIP_CAPTURE_NO_WISH, optarg);
         options->replay.device = optarg;
         break;
     case DESCRIPTORS:

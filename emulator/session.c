@@ -661,10 +661,7 @@ size_t usbip_device_session_take_pieces(struct usbip_device_session *session,
     session->awake = false;
     *count = 0;
     if (session->taken_size == size) {
-        struct usbip_output *taken = session->output;
-        session->output = session->taken;
-        usbip_output_clear(session->output);
-        session->taken = taken;
+        usbip_output_swap(&session->output, &session->taken);
         session->taken_size = 0;
         if (session->output->bytes.capacity > 2 * USBIP_SESSION_OUTPUT_LIMIT)
             usbip_output_free(session->output);

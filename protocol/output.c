@@ -101,6 +101,14 @@ void usbip_output_clear(struct usbip_output *output)
     forget_loans(output);
 }
 
+void usbip_output_swap(struct usbip_output **filled, struct usbip_output **taken)
+{
+    struct usbip_output *full = *filled;
+    *filled = *taken;
+    *taken = full;
+    usbip_output_clear(*filled);
+}
+
 void usbip_output_free(struct usbip_output *output)
 {
     usbip_buffer_free(&output->bytes);

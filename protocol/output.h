@@ -77,6 +77,10 @@ int usbip_output_settle(struct usbip_output *output);
 /* All of it in order, valid until the next change. */
 const struct usbip_output_piece *usbip_output_pieces(struct usbip_output *output, size_t *count);
 
+/* Of two outputs by turns: the one that was filled is taken, and the other one, whose bytes are no
+ * longer needed, is filled next. */
+void usbip_output_swap(struct usbip_output **filled, struct usbip_output **taken);
+
 /* Nothing waits any more; memory is kept. */
 void usbip_output_clear(struct usbip_output *output);
 void usbip_output_free(struct usbip_output *output);

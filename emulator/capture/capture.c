@@ -81,8 +81,7 @@ int usbip_capture_select(const struct usbip_capture *capture, const char *wish_t
 {
     struct wish wish;
     if (wish_text && !parse_wish(wish_text, &wish)) {
-        snprintf(error_text, USBIP_CAPTURE_ERROR_SIZE,
-                 "%s: neither BUS.DEV in decimal nor VID:PID in hexadecimal", wish_text);
+        snprintf(error_text, USBIP_CAPTURE_ERROR_SIZE, USBIP_CAPTURE_NO_WISH, wish_text);
         return -1;
     }
     int best = -1;

@@ -144,8 +144,9 @@ enum { USBIP_CAPTURE_REASON_SIZE = 64 };
 int usbip_capture_select(const struct usbip_capture *capture, const char *wish,
                          char reason[USBIP_CAPTURE_REASON_SIZE],
                          char error_text[USBIP_CAPTURE_ERROR_SIZE]);
-/* Whether text has the form of a wish. */
+/* Whether text has the form of a wish, and what to say of one that has not. */
 bool usbip_capture_is_wish(const char *text);
+#define USBIP_CAPTURE_NO_WISH "%s: neither BUS.DEV in decimal nor VID:PID in hexadecimal"
 
 /* Direction of the data; for control that of the data stage, OUT when there is none. */
 static inline bool usbip_transfer_is_in(const struct usbip_capture_transfer *transfer)

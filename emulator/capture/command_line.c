@@ -44,9 +44,8 @@ int usbip_capture_parse_command(struct usbip_capture_command *command, int argc,
         switch (option) {
         case DEVICE:
             if (!usbip_capture_is_wish(optarg))
-                return usbip_capture_usage_error(
-                    command, "--device %s: neither BUS.DEV in decimal nor VID:PID in hexadecimal",
-                    optarg);
+                return usbip_capture_usage_error(command, "--device " USBIP_CAPTURE_NO_WISH,
+                                                 optarg);
             command->device = optarg;
             break;
         case DESCRIPTORS:
