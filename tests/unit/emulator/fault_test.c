@@ -73,7 +73,7 @@ static void tear_down(void)
 
 static void advance_ms(uint64_t ms)
 {
-    usbip_scheduler_advance(&fixture.scheduler, fixture.scheduler.now_us + ms * 1000);
+    fixture_pass_us(&fixture, ms * 1000);
 }
 
 static void send_in(uint8_t endpoint, const char *text)

@@ -46,11 +46,6 @@ static void end(void)
     fixture_free(&fixture);
 }
 
-static void pass_us(uint64_t us)
-{
-    usbip_scheduler_advance(&fixture.scheduler, fixture.scheduler.now_us + us);
-}
-
 static void write_text(unsigned port, const char *text)
 {
     CU_ASSERT_EQUAL(usbip_device_write(ftdi->device, port, (const uint8_t *)text, strlen(text)),
@@ -121,7 +116,7 @@ static void test_full_speed(void)
                               "09 04 01 00 02 ff ff ff 02 |"
                               "07 05 83 02 4000 00 | 07 05 04 02 4000 00"));
     submit_in(&client, 1, IN_B, 512, NULL);
-    pass_us(16 * MS);
+    fixture_pass_us(&fixture, 16 * MS);
     CU_ASSERT_TRUE(got_in(&client, 1, 0, "b1 60"));
     end();
 }
@@ -287,7 +282,7 @@ static void test_data_are_apart(void)
     submit_in(&client, 4, IN_B, 512, NULL);
     write_text(2, "B");
     write_text(1, "A");
-    pass_us(16 * MS);
+    fixture_pass_us(&fixture, 16 * MS);
     CU_ASSERT_TRUE(got_in(&client, 3, 0, STATUS "41"));
     CU_ASSERT_TRUE(got_in(&client, 4, 0, STATUS "42"));
     CU_ASSERT_TRUE(called(ftdi, "drained 2.drained"));
@@ -325,7 +320,7 @@ static void test_large_packets(void)
     usbip_device_write(ftdi->device, 2, bytes, sizeof bytes);
     CU_ASSERT_TRUE(got_in_bytes(&client, 1, 0, expected, 512));
     CU_ASSERT_TRUE(got_nothing(&client));
-    pass_us(16 * MS);
+    fixture_pass_us(&fixture, 16 * MS);
     CU_ASSERT_TRUE(got_in_bytes(&client, 2, 0, expected + 512, sizeof expected - 512));
     end();
 }
@@ -338,12 +333,12 @@ static void test_idle_packets(void)
     submit_in(&client, 1, IN_A, 512, NULL);
     submit_in(&client, 2, IN_B, 512, NULL);
     submit_in(&client, 3, IN_B, 512, NULL);
-    pass_us(5 * MS);
+    fixture_pass_us(&fixture, 5 * MS);
     CU_ASSERT_TRUE(got_in(&client, 2, 0, STATUS));
-    pass_us(5 * MS);
+    fixture_pass_us(&fixture, 5 * MS);
     CU_ASSERT_TRUE(got_in(&client, 3, 0, STATUS));
     CU_ASSERT_TRUE(got_nothing(&client));
-    pass_us(6 * MS);
+    fixture_pass_us(&fixture, 6 * MS);
     CU_ASSERT_TRUE(got_in(&client, 1, 0, STATUS));
     CU_ASSERT_TRUE(got_nothing(&client));
     end();
@@ -387,11 +382,11 @@ static void test_paced(void)
     CU_ASSERT_TRUE(got_out(&client, 1, 0, 1));
     CU_ASSERT_TRUE(got_out(&client, 2, 0, 1));
     CU_ASSERT_TRUE(control_in(&client, "c0 05 0000 0100 0200", 0, "b2 00"));
-    pass_us(1042);
+    fixture_pass_us(&fixture, 1042);
     CU_ASSERT_TRUE(called(ftdi, "2.data=62"));
     CU_ASSERT_TRUE(control_in(&client, "c0 05 0000 0100 0200", 0, "b2 00"));
     CU_ASSERT_TRUE(control_in(&client, "c0 05 0000 0200 0200", 0, STATUS));
-    pass_us(8334 - 1042);
+    fixture_pass_us(&fixture, 8334 - 1042);
     CU_ASSERT_TRUE(called(ftdi, "data=61"));
     end();
 }
@@ -422,7 +417,7 @@ static void test_echo(void)
     CU_ASSERT_TRUE(got_out(&client, 1, 0, 1));
     submit_in(&client, 2, IN_A, 512, NULL);
     submit_in(&client, 3, IN_B, 512, NULL);
-    pass_us(16 * MS);
+    fixture_pass_us(&fixture, 16 * MS);
     CU_ASSERT_TRUE(got_in(&client, 2, 0, STATUS));
     CU_ASSERT_TRUE(got_in(&client, 3, 0, STATUS "62"));
     end();

@@ -31,11 +31,6 @@ static void end(void)
     fixture_free(&fixture);
 }
 
-static void pass_us(uint64_t us)
-{
-    usbip_scheduler_advance(&fixture.scheduler, fixture.scheduler.now_us + us);
-}
-
 static void write_text(const char *text)
 {
     usbip_device_write(ftdi->device, 1, (const uint8_t *)text, strlen(text));
@@ -110,7 +105,7 @@ static void test_linux_session(void)
     CU_ASSERT_TRUE(got_unlinked(&client, 300, -104));
     submit_unlink(&client, 301, 101);
     CU_ASSERT_TRUE(got_unlinked(&client, 301, -104));
-    pass_us(1000 * MS);
+    fixture_pass_us(&fixture, 1000 * MS);
     CU_ASSERT_TRUE(got_nothing(&client));
     end();
 }
@@ -219,7 +214,7 @@ static void test_reset(void)
     submit_in(&client, 1, IN, 64, NULL);
     write_text("\n");
     CU_ASSERT_TRUE(got_nothing(&client));
-    pass_us(2 * MS);
+    fixture_pass_us(&fixture, 2 * MS);
     CU_ASSERT_TRUE(got_in(&client, 1, 0, STATUS "0a"));
     CU_ASSERT_TRUE(called(ftdi, "drained"));
     CU_ASSERT_TRUE(out_request("40 00 0000 0000 0000"));
@@ -233,14 +228,14 @@ static void test_purge(void)
     write_text("abc");
     CU_ASSERT_TRUE(out_request("40 00 0100 0000 0000")); /* towards the line: nothing is kept */
     submit_in(&client, 1, IN, 64, NULL);
-    pass_us(16 * MS);
+    fixture_pass_us(&fixture, 16 * MS);
     CU_ASSERT_TRUE(got_in(&client, 1, 0, STATUS "616263"));
     CU_ASSERT_TRUE(called(ftdi, "drained"));
     write_text("def");
     CU_ASSERT_TRUE(out_request("40 00 0200 0000 0000")); /* towards the host */
     CU_ASSERT_TRUE(called(ftdi, "drained"));
     submit_in(&client, 2, IN, 64, NULL);
-    pass_us(16 * MS);
+    fixture_pass_us(&fixture, 16 * MS);
     CU_ASSERT_TRUE(got_in(&client, 2, 0, STATUS));
     end();
 }
@@ -271,27 +266,27 @@ static void test_idle(void)
     CU_ASSERT_EQUAL(usbip_scheduler_due_us(&fixture.scheduler), USBIP_NEVER);
     submit_in(&client, 1, IN, 512, NULL);
     submit_in(&client, 2, IN, 512, NULL);
-    pass_us(16 * MS - 1);
+    fixture_pass_us(&fixture, 16 * MS - 1);
     CU_ASSERT_TRUE(got_nothing(&client));
-    pass_us(1);
+    fixture_pass_us(&fixture, 1);
     CU_ASSERT_TRUE(got_in(&client, 1, 0, STATUS));
     CU_ASSERT_TRUE(got_nothing(&client));
-    pass_us(16 * MS - 1);
+    fixture_pass_us(&fixture, 16 * MS - 1);
     CU_ASSERT_TRUE(got_nothing(&client));
-    pass_us(1);
+    fixture_pass_us(&fixture, 1);
     CU_ASSERT_TRUE(got_in(&client, 2, 0, STATUS));
     CU_ASSERT_EQUAL(usbip_scheduler_due_us(&fixture.scheduler), USBIP_NEVER);
-    pass_us(5 * MS);
+    fixture_pass_us(&fixture, 5 * MS);
     submit_in(&client, 3, IN, 512, NULL);
-    pass_us(11 * MS - 1); /* the period goes on, whoever asks */
+    fixture_pass_us(&fixture, 11 * MS - 1); /* the period goes on, whoever asks */
     CU_ASSERT_TRUE(got_nothing(&client));
-    pass_us(1);
+    fixture_pass_us(&fixture, 1);
     CU_ASSERT_TRUE(got_in(&client, 3, 0, STATUS));
     CU_ASSERT_TRUE(called(ftdi, "")); /* nothing was drained */
-    pass_us(1000 * MS);
+    fixture_pass_us(&fixture, 1000 * MS);
     submit_in(&client, 4, IN, 512, NULL); /* overdue, but no timer lies in the past */
     CU_ASSERT_EQUAL(usbip_scheduler_due_us(&fixture.scheduler), fixture.scheduler.now_us);
-    pass_us(0);
+    fixture_pass_us(&fixture, 0);
     CU_ASSERT_TRUE(got_in(&client, 4, 0, STATUS));
     end();
 }
@@ -302,7 +297,7 @@ static void test_idle_stops_with_unlink(void)
     submit_in(&client, 1, IN, 512, NULL);
     submit_unlink(&client, 2, 1);
     CU_ASSERT_TRUE(got_unlinked(&client, 2, -104));
-    pass_us(100 * MS);
+    fixture_pass_us(&fixture, 100 * MS);
     CU_ASSERT_TRUE(got_nothing(&client));
     CU_ASSERT_EQUAL(usbip_scheduler_due_us(&fixture.scheduler), USBIP_NEVER);
     end();
@@ -313,12 +308,12 @@ static void test_short_data_waits(void)
     begin();
     submit_in(&client, 1, IN, 64, NULL);
     write_counting(0, 1);
-    pass_us(10 * MS);
+    fixture_pass_us(&fixture, 10 * MS);
     write_counting(1, 60);
     CU_ASSERT_TRUE(got_nothing(&client));
-    pass_us(6 * MS - 1);
+    fixture_pass_us(&fixture, 6 * MS - 1);
     CU_ASSERT_TRUE(got_nothing(&client));
-    pass_us(1);
+    fixture_pass_us(&fixture, 1);
     CU_ASSERT_TRUE(got_counting(1, 0, 61, 63));
     CU_ASSERT_TRUE(called(ftdi, "drained"));
     end();
@@ -347,7 +342,7 @@ static void test_full_transfers(void)
     CU_ASSERT_TRUE(got_counting(4, 0, 62, 64));
     CU_ASSERT_TRUE(got_counting(5, 62, 124, 128));
     CU_ASSERT_TRUE(got_nothing(&client));
-    pass_us(16 * MS);
+    fixture_pass_us(&fixture, 16 * MS);
     CU_ASSERT_TRUE(got_counting(6, 186, 3, 5));
     end();
 }
@@ -358,12 +353,12 @@ static void test_period_begins_with_transfer(void)
     begin();
     submit_in(&client, 1, IN, 64, NULL);
     submit_in(&client, 2, IN, 64, NULL);
-    pass_us(10 * MS);
+    fixture_pass_us(&fixture, 10 * MS);
     write_counting(0, 62 + 3);
     CU_ASSERT_TRUE(got_counting(1, 0, 62, 64));
-    pass_us(16 * MS - 1);
+    fixture_pass_us(&fixture, 16 * MS - 1);
     CU_ASSERT_TRUE(got_nothing(&client));
-    pass_us(1);
+    fixture_pass_us(&fixture, 1);
     CU_ASSERT_TRUE(got_counting(2, 62, 3, 5));
     end();
 }
@@ -375,11 +370,11 @@ static void test_full_packets_in_a_longer_transfer(void)
     submit_in(&client, 1, IN, 512, NULL);
     write_counting(0, 124);
     CU_ASSERT_TRUE(got_nothing(&client));
-    pass_us(16 * MS);
+    fixture_pass_us(&fixture, 16 * MS);
     CU_ASSERT_TRUE(got_counting(1, 0, 124, 64 + 64 + 2));
     submit_in(&client, 2, IN, 512, NULL);
     write_counting(0, 63);
-    pass_us(16 * MS);
+    fixture_pass_us(&fixture, 16 * MS);
     CU_ASSERT_TRUE(got_counting(2, 0, 63, 64 + 3));
     end();
 }
@@ -388,13 +383,13 @@ static void test_full_packets_in_a_longer_transfer(void)
 static void test_data_before_urb(void)
 {
     begin();
-    pass_us(100 * MS);
+    fixture_pass_us(&fixture, 100 * MS);
     write_counting(0, 100);
     submit_in(&client, 1, IN, 64, NULL);
     CU_ASSERT_TRUE(got_counting(1, 0, 62, 64));
     submit_in(&client, 2, IN, 64, NULL);
     CU_ASSERT_TRUE(got_nothing(&client));
-    pass_us(16 * MS);
+    fixture_pass_us(&fixture, 16 * MS);
     CU_ASSERT_TRUE(got_counting(2, 62, 38, 40));
     end();
 }
@@ -409,11 +404,11 @@ static void test_tiny_transfers(void)
     submit_in(&client, 3, IN, 2, NULL);
     submit_in(&client, 4, IN, 3, NULL);
     CU_ASSERT_TRUE(got_nothing(&client));
-    pass_us(16 * MS);
+    fixture_pass_us(&fixture, 16 * MS);
     CU_ASSERT_TRUE(got_in(&client, 1, 0, ""));
-    pass_us(16 * MS);
+    fixture_pass_us(&fixture, 16 * MS);
     CU_ASSERT_TRUE(got_in(&client, 2, 0, ""));
-    pass_us(16 * MS);
+    fixture_pass_us(&fixture, 16 * MS);
     CU_ASSERT_TRUE(got_in(&client, 3, 0, STATUS));
     CU_ASSERT_TRUE(got_in(&client, 4, 0, STATUS "07")); /* full: one byte fits */
     CU_ASSERT_TRUE(got_nothing(&client));
@@ -441,7 +436,7 @@ static void test_event_char(void)
     CU_ASSERT_TRUE(out_request("40 06 0d00 0000 0000")); /* disabled */
     write_text("\r");
     CU_ASSERT_TRUE(got_nothing(&client));
-    pass_us(16 * MS);
+    fixture_pass_us(&fixture, 16 * MS);
     CU_ASSERT_TRUE(got_in(&client, 2, 0, STATUS "650d"));
     end();
 }
@@ -453,15 +448,15 @@ static void test_set_latency(void)
     CU_ASSERT_TRUE(out_request("40 09 ff00 0000 0000"));
     submit_in(&client, 1, IN, 64, NULL);
     submit_in(&client, 2, IN, 64, NULL);
-    pass_us(100 * MS);
+    fixture_pass_us(&fixture, 100 * MS);
     CU_ASSERT_TRUE(got_nothing(&client));
     CU_ASSERT_TRUE(out_request("40 09 0100 0000 0000"));
     CU_ASSERT_TRUE(control_in(&client, "c0 0a 0000 0000 0100", 0, "01"));
-    pass_us(0);
+    fixture_pass_us(&fixture, 0);
     CU_ASSERT_TRUE(got_in(&client, 1, 0, STATUS));
-    pass_us(1 * MS - 1);
+    fixture_pass_us(&fixture, 1 * MS - 1);
     CU_ASSERT_TRUE(got_nothing(&client));
-    pass_us(1);
+    fixture_pass_us(&fixture, 1);
     CU_ASSERT_TRUE(got_in(&client, 2, 0, STATUS));
     end();
 }
@@ -486,7 +481,7 @@ static void test_modem(void)
     CU_ASSERT_TRUE(got_in(&client, 3, 0, "11 70 00")); /* a break is received as NUL */
     submit_in(&client, 4, IN, 64, NULL);
     CU_ASSERT_TRUE(got_nothing(&client)); /* events are told once */
-    pass_us(16 * MS);
+    fixture_pass_us(&fixture, 16 * MS);
     CU_ASSERT_TRUE(got_in(&client, 4, 0, "11 60"));
     usbip_device_set_modem_state(ftdi->device, 1, USBIP_MODEM_RI); /* nobody asks: not lost */
     CU_ASSERT_TRUE(control_in(&client, "c0 05 0000 0000 0200", 0, "41 60"));
@@ -622,13 +617,13 @@ static void test_release(void)
     client_close(&client);
     CU_ASSERT_EQUAL(usbip_scheduler_due_us(&fixture.scheduler), USBIP_NEVER);
     CU_ASSERT_TRUE(called(ftdi, "close detach"));
-    pass_us(100 * MS);
+    fixture_pass_us(&fixture, 100 * MS);
     client_open(&fixture, &client);
     client_import(&client);
     client_configure(&client);
     CU_ASSERT_TRUE(control_in(&client, "c0 0a 0000 0000 0100", 0, "10"));
     submit_in(&client, 1, IN, 512, NULL);
-    pass_us(16 * MS);
+    fixture_pass_us(&fixture, 16 * MS);
     CU_ASSERT_TRUE(got_in(&client, 1, 0, STATUS));
     CU_ASSERT_TRUE(out_request("40 04 0840 0000 0000"));
     CU_ASSERT_TRUE(called(ftdi, "attach break=65535"));
@@ -644,15 +639,15 @@ static void test_full_output(void)
     submit_in(&client, 1, IN, 2 << 20, NULL);
     submit_in(&client, 2, IN, 64, NULL);
     usbip_device_write(ftdi->device, 1, bytes, USBIP_FIFO_SIZE);
-    pass_us(16 * MS);
+    fixture_pass_us(&fixture, 16 * MS);
     CU_ASSERT_FALSE(usbip_device_session_wants_input(client.session));
-    pass_us(1000 * MS);
+    fixture_pass_us(&fixture, 1000 * MS);
     const uint8_t *output;
     /* 16912 full packets and one with 32 bytes */
     CU_ASSERT_EQUAL(usbip_device_session_take_output(client.session, &output),
                     48 + 16912 * 64 + 34);
     CU_ASSERT_TRUE(got_nothing(&client));
-    pass_us(16 * MS);
+    fixture_pass_us(&fixture, 16 * MS);
     CU_ASSERT_TRUE(got_in(&client, 2, 0, STATUS));
     end();
     free(bytes);

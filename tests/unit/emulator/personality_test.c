@@ -104,7 +104,7 @@ static uint32_t import_and_close(void)
 
 static void pass_ms(uint64_t ms)
 {
-    usbip_scheduler_advance(&fixture.scheduler, fixture.scheduler.now_us + 1000 * ms);
+    fixture_pass_us(&fixture, 1000 * ms);
 }
 
 /* ---- The table ---- */

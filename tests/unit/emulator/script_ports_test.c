@@ -59,7 +59,7 @@ static void end(void)
 
 static void pass_ms(uint64_t ms)
 {
-    usbip_scheduler_advance(&fixture.scheduler, fixture.scheduler.now_us + ms * MS);
+    fixture_pass_us(&fixture, ms * MS);
 }
 
 static bool request(const char *setup)

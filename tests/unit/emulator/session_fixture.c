@@ -240,6 +240,11 @@ void fixture_free(struct fixture *fixture)
     usbip_scheduler_free(&fixture->scheduler);
 }
 
+void fixture_pass_us(struct fixture *fixture, uint64_t us)
+{
+    usbip_scheduler_advance(&fixture->scheduler, fixture->scheduler.now_us + us);
+}
+
 struct usbip_device_options usual_options(void)
 {
     return (struct usbip_device_options){

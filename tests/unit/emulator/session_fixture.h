@@ -56,6 +56,8 @@ struct fixture {
 /* An empty bus; fixture_free() frees all. */
 void fixture_init(struct fixture *fixture);
 void fixture_free(struct fixture *fixture);
+/* Time passes; timers fire. */
+void fixture_pass_us(struct fixture *fixture, uint64_t us);
 
 /* A full-speed device 1209:0001, bcdDevice 1.00, strings "Maker", "Thing", "S1". */
 struct usbip_device_options usual_options(void);

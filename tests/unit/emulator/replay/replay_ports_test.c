@@ -83,10 +83,10 @@ static void test_two_ports(void)
     CU_ASSERT(got_in_bytes(&client, 4, 0, packet, 88));
     submit_in(&client, 5, BULK_IN, 512, NULL);
     submit_in(&client, 6, SECOND_IN, 512, NULL);
-    usbip_scheduler_advance(&fixture.scheduler, fixture.scheduler.now_us + 2000);
+    fixture_pass_us(&fixture, 2000);
     CU_ASSERT(got_in(&client, 6, 0, "1260"));
     CU_ASSERT(got_nothing(&client));
-    usbip_scheduler_advance(&fixture.scheduler, fixture.scheduler.now_us + 3000);
+    fixture_pass_us(&fixture, 3000);
     CU_ASSERT(got_in(&client, 5, 0, "3260"));
     CU_ASSERT(ends_well());
     stop();
