@@ -1,4 +1,4 @@
-"""The libraries that the system provides, as @libuv, @lua, @jansson, @libpcap, @zlib and @cunit.
+"""The libraries that the system provides, as @libuv, @liburing, @lua, @jansson, @libpcap, @zlib and @cunit.
 
 A repository is fetched only when a target that needs it is built, so a missing library is an
 error only for those.
@@ -77,6 +77,12 @@ def system_libraries():
         library = "libuv",
         modules = ["libuv"],
         package = "libuv1-dev",
+    )
+    _pkg_config(
+        name = "liburing",
+        library = "liburing",
+        modules = ["liburing"],
+        package = "liburing-dev",
     )
     _pkg_config(
         name = "lua",

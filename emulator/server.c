@@ -5,6 +5,7 @@
 #include <string.h>
 #include <uv.h>
 
+#include "emulator/ring.h"
 #include "emulator/session.h"
 #include "protocol/address.h"
 
@@ -24,6 +25,7 @@ struct connection {
     uint64_t rest_until_us;
     uint64_t slice_began_us;
     uint64_t heavy_until_us; /* has had more than a slice to say not long ago */
+    uv_buf_t queued; /* output that goes with the ring's next exchange */
     bool writing;            /* the last output that was taken is still on its way */
     bool ended;              /* nothing more will come from the client */
     bool lingering;          /* our side is closed: what the client still sends is dropped */
@@ -49,6 +51,11 @@ struct usbip_server {
     struct connection *dirty;
     struct connection *resting;
     unsigned resting_count;
+    struct usbip_ring *ring; /* NULL: there is none */
+    bool has_tried_ring;
+    struct connection *talker; /* its socket is read by the ring, not by libuv */
+    bool talking;              /* the ring's turn has begun */
+    bool said;
     /* Which light client was the last to say something, and when; when another one did before. */
     const struct connection *active;
     uint64_t active_us, other_active_us;
@@ -122,7 +129,7 @@ static void prepare_to_wait(struct usbip_server *server, uint64_t rested_us)
     uint64_t due_us = usbip_scheduler_due_us(server->options.scheduler);
     bool rest_ends_first = server->options.virtual_time || rested_us < due_us;
     set_timer(server, rest_ends_first ? rested_us : due_us);
-    if (server->dirty || (server->options.virtual_time && due_us != USBIP_NEVER))
+    if (server->dirty || server->talker || (server->options.virtual_time && due_us != USBIP_NEVER))
         uv_idle_start(&server->busy, on_busy);
     else
         uv_idle_stop(&server->busy);
@@ -193,6 +200,8 @@ static void close_connection(struct connection *connection)
     remove_resting(connection);
     if (server->active == connection)
         server->active = NULL;
+    if (server->talker == connection)
+        server->talker = NULL;
     if (connection->tapped)
         server->options.tap->closed(connection->tapped);
     connection->closing = true;
@@ -310,46 +319,60 @@ static bool send_borrowed(struct connection *connection)
     return !connection->lingering;
 }
 
+/* Returns false when the connection has come to its end. */
+static bool take_input(struct connection *connection, const char *data, size_t size)
+{
+    catch_up(connection->server);
+    tap_bytes(connection, USBIP_TO_SERVER, data, size);
+    usbip_device_session_receive_in_place(connection->session, (const uint8_t *)data, size);
+    return send_borrowed(connection);
+}
+
+static void take_end(struct connection *connection, ptrdiff_t status)
+{
+    if (status != 0 && status != UV_EOF) {
+        lose(connection, (int)status);
+        return;
+    }
+    connection->ended = true;
+    usbip_device_session_end_of_input(connection->session);
+    make_dirty(connection);
+}
+
+static void stop_reading(struct connection *connection)
+{
+    uv_read_stop((uv_stream_t *)&connection->socket);
+    connection->reading = false;
+}
+
 static void on_read(uv_stream_t *stream, ssize_t size, const uv_buf_t *buffer)
 {
     struct connection *connection = stream->data;
-    struct usbip_server *server = connection->server;
     if (size == 0)
         return;
-    server->did_something = true;
+    connection->server->did_something = true;
     if (connection->lingering) {
         if (size < 0)
             close_connection(connection);
         return;
     }
-    if (size > 0) {
-        catch_up(server);
-        tap_bytes(connection, USBIP_TO_SERVER, buffer->base, (size_t)size);
-        usbip_device_session_receive_in_place(connection->session, (const uint8_t *)buffer->base,
-                                              (size_t)size);
-        if (!send_borrowed(connection))
-            return;
-        if (!is_alone(connection) && (size_t)size == buffer->len) {
-            end_slice(connection);
-            return;
-        }
-        note_light_activity(connection);
-        if (!usbip_device_session_wants_input(connection->session)) {
-            uv_read_stop(stream);
-            connection->reading = false;
-            make_dirty(connection);
-        }
+    if (size < 0) {
+        stop_reading(connection);
+        take_end(connection, size);
         return;
     }
-    if (size != UV_EOF) {
-        lose(connection, (int)size);
+    if (!take_input(connection, buffer->base, (size_t)size))
+        return;
+    if (!is_alone(connection) && (size_t)size == buffer->len) {
+        end_slice(connection);
         return;
     }
-    uv_read_stop(stream);
-    connection->reading = false;
-    connection->ended = true;
-    usbip_device_session_end_of_input(connection->session);
-    make_dirty(connection);
+    note_light_activity(connection);
+    connection->server->talker = connection; 
+    if (!usbip_device_session_wants_input(connection->session)) {
+        stop_reading(connection);
+        make_dirty(connection);
+    }
 }
 
 static void on_written(uv_write_t *request, int status)
@@ -402,6 +425,15 @@ static bool keep_passing(struct connection *connection, uv_buf_t *buffers,
     return at != NULL;
 }
 
+static int write_later(struct connection *connection, const uv_buf_t *buffers, unsigned count)
+{
+    connection->write.data = connection;
+    int status = uv_write(&connection->write, (uv_stream_t *)&connection->socket, buffers, count,
+                          on_written);
+    connection->writing = status == 0;
+    return status;
+}
+
 /* Sends what is taken, the part that does not fit into the socket later. Returns 0 or a libuv
  * error. */
 static int send_pieces(struct connection *connection, const struct usbip_output_piece *pieces,
@@ -415,6 +447,14 @@ static int send_pieces(struct connection *connection, const struct usbip_output_
         tap_bytes(connection, USBIP_TO_CLIENT, pieces[i].data, pieces[i].size);
         keep_near(connection, &pieces[i]);
     }
+    if (connection->server->talking && count == 1 && size <= USBIP_SERVER_RING_SEND &&
+        !usbip_device_session_is_over(connection->session) &&
+        usbip_device_session_output_size(connection->session) == 0) {
+        usbip_ring_send(connection->server->ring, pieces[0].data, size);
+        connection->queued = buffers[0];
+        connection->writing = true;
+        return 0;
+    }
     int sent = uv_try_write(stream, buffers, (unsigned)count);
     if (sent < 0 && sent != UV_EAGAIN)
         return sent;
@@ -427,11 +467,7 @@ static int send_pieces(struct connection *connection, const struct usbip_output_
     buffers[first].len -= left;
     if (!keep_passing(connection, buffers + first, pieces + first, count - first))
         return UV_ENOMEM;
-    connection->write.data = connection;
-    int status = uv_write(&connection->write, stream, buffers + first, (unsigned)(count - first),
-                          on_written);
-    connection->writing = status == 0;
-    return status;
+    return write_later(connection, buffers + first, (unsigned)(count - first));
 }
 
 static void on_shut_down(uv_shutdown_t *request, int status)
@@ -457,7 +493,7 @@ static void linger(struct connection *connection)
 static void update_reading(struct connection *connection)
 {
     uv_stream_t *stream = (uv_stream_t *)&connection->socket;
-    bool wants = !connection->ended && !connection->resting &&
+    bool wants = !connection->ended && !connection->resting && connection != connection->server->talker &&
                  usbip_device_session_wants_input(connection->session) &&
                  uv_stream_get_write_queue_size(stream) <= USBIP_SERVER_MAX_UNSENT;
     if (wants == connection->reading)
@@ -497,6 +533,97 @@ static bool flush(struct connection *connection)
     else
         update_reading(connection);
     return more;
+}
+
+static bool can_talk(const struct connection *connection)
+{
+    return is_alone(connection) && !connection->writing && !connection->lingering &&
+           !connection->ended && !connection->closing &&
+           usbip_device_session_has_device(connection->session) &&
+           !usbip_device_session_is_over(connection->session) &&
+           usbip_device_session_wants_input(connection->session);
+}
+
+/* What did not fit goes the usual way. */
+static void after_exchange(struct connection *connection, ptrdiff_t sent)
+{
+    size_t done = sent == UV_EAGAIN ? 0 : (size_t)sent;
+    uv_buf_t rest = uv_buf_init(connection->queued.base + done,
+                                (unsigned)(connection->queued.len - done));
+    int status = sent < 0 && sent != UV_EAGAIN ? (int)sent : 0;
+    connection->writing = false;
+    connection->queued.len = 0;
+    if (status == 0 && rest.len > 0)
+        status = write_later(connection, &rest, 1);
+    if (status < 0)
+        lose(connection, status);
+}
+
+static bool talk_once(struct usbip_server *server, struct connection *connection, uint64_t end_us)
+{
+    size_t room = usbip_device_session_read_size(connection->session, USBIP_SERVER_READ_SIZE);
+    struct usbip_ring_result result =
+        usbip_ring_exchange(server->ring, server->read_buffer, room);
+    if (connection->queued.len > 0)
+        after_exchange(connection, result.sent);
+    if (connection->closing || result.received == UV_EAGAIN)
+        return false;
+    server->said = true;
+    if (result.received <= 0) {
+        take_end(connection, result.received);
+        return false;
+    }
+    if (!take_input(connection, server->read_buffer, (size_t)result.received))
+        return false;
+    server->talking = !usbip_ring_is_over(server->ring) && can_talk(connection) &&
+                      usbip_scheduler_due_us(server->options.scheduler) >= end_us;
+    if (connection->dirty) {
+        remove_dirty(connection);
+        connection->dirty = true;
+        bool more = flush(connection);
+        connection->dirty = false;
+        if (more)
+            make_dirty(connection);
+    }
+    return server->talking && !connection->closing && (connection->queued.len > 0 || can_talk(connection)) && !server->dirty;
+}
+
+static void talk(struct usbip_server *server)
+{
+    struct connection *connection = server->talker;
+    if (!connection)
+        return;
+    uv_os_fd_t fd;
+    if (!server->has_tried_ring) {
+        server->has_tried_ring = true;
+        server->ring = usbip_ring_new();
+    }
+    uv_idle_stop(&server->busy);
+    int wait_ms = uv_backend_timeout(server->loop);
+    uint64_t due_us = usbip_scheduler_due_us(server->options.scheduler),
+             end_us = real_now_us(server) + 4000;
+    if (!server->ring || server->options.virtual_time || !can_talk(connection) || server->dirty ||
+        (wait_ms >= 0 && wait_ms < 4) || due_us < end_us ||
+        uv_fileno((uv_handle_t *)&connection->socket, &fd) < 0) {
+        server->talker = NULL;
+        update_reading(connection);
+        return;
+    }
+    if (connection->reading)
+        stop_reading(connection);
+    server->said = false;
+    usbip_ring_begin(server->ring, fd, uv_backend_fd(server->loop), 4000);
+    server->talking = true;
+    while (talk_once(server, connection, end_us))
+        continue;
+    server->talking = false;
+    usbip_ring_end(server->ring);
+    uv_update_time(server->loop);
+    if (connection->closing)
+        return;
+    if (!server->said)
+        server->talker = NULL;
+    update_reading(connection);
 }
 
 /* What a client that rests has caused is part of what it rests for. */
@@ -559,6 +686,7 @@ static void on_prepare(uv_prepare_t *handle)
     server->did_something = false;
     catch_up(server);
     flush_all(server);
+    talk(server);
     prepare_to_wait(server, wake_rested(server));
 }
 

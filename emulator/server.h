@@ -33,6 +33,7 @@ enum {
     USBIP_SERVER_MAX_UNSENT = 1 << 20,    /* bytes on their way to a client before it is not read */
     USBIP_SERVER_NEAR_UNSENT = 256 << 10, /* bytes of a source on their way to a local client, */
     USBIP_SERVER_NEAR_PAYLOAD = 32 << 10, /* when its payloads have so many bytes or more */
+    USBIP_SERVER_RING_SEND = 4096,
     USBIP_SERVER_BACKLOG = 1024,          /* connections that wait to be accepted */
     USBIP_SERVER_KEEPALIVE_S = 60,        /* silence before TCP asks whether the client is there */
     USBIP_SERVER_CATCH_UP_US = 10000,     /* of late timers that fire before clients are served */
