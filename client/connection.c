@@ -282,12 +282,15 @@ void usbip_connection_shut_down(struct usbip_connection *connection)
 
 /* ---- Running ---- */
 
-static int receive(struct usbip_connection *connection)
+/* Waits for the first of what comes, at most for so long. */
+static int receive(struct usbip_connection *connection, uint64_t timeout_ms)
 {
     for (int i = 0; i < MAX_READS; i++) {
         char reason[USBIP_SOCKET_REASON_SIZE];
-        ptrdiff_t count =
-            usbip_socket_receive(connection->fd, connection->input, INPUT_SIZE, reason);
+        ptrdiff_t count = usbip_socket_receive(connection->fd, connection->input, INPUT_SIZE,
+                                               i == 0 ? timeout_ms : 0, reason);
+        if (i == 0)
+            connection->now_ms = usbip_now_ms();
         if (count == USBIP_SOCKET_AGAIN)
             return 0;
         if (count == USBIP_SOCKET_BROKEN) {
@@ -341,7 +344,7 @@ static int send_output(struct usbip_connection *connection)
             return 0;
         if (count == USBIP_SOCKET_BROKEN) {
             /* What the server said before it went may be there still. */
-            receive(connection);
+            receive(connection, 0);
             if (connection->state == STATE_CLOSED)
                 return connection->error;
             char text[USBIP_ERROR_TEXT_SIZE];
@@ -352,18 +355,19 @@ static int send_output(struct usbip_connection *connection)
     }
 }
 
-/* Connects, receives, lets time pass; what is to be sent waits. */
-static int take_in(struct usbip_connection *connection)
+/* Connects, receives, for which it waits as long as that, lets time pass; what is to be sent waits.
+ */
+static int take_in(struct usbip_connection *connection, uint64_t timeout_ms)
 {
     if (usbip_host_session_error(connection->session) != 0)
         return end(connection); /* its owner has ended it */
-    connection->now_ms = usbip_now_ms();
     if (connection->state == STATE_CONNECTING) {
+        connection->now_ms = usbip_now_ms();
         int error = go_on_connecting(connection, connection->now_ms);
         if (error != 0 || connection->state == STATE_CONNECTING)
             return error;
     }
-    receive(connection);
+    receive(connection, timeout_ms);
     if (connection->state == STATE_CLOSED)
         return connection->error;
     if (usbip_host_session_advance(connection->session, connection->now_ms) != 0)
@@ -375,7 +379,7 @@ int usbip_connection_process(struct usbip_connection *connection)
 {
     if (connection->state == STATE_CLOSED)
         return connection->error;
-    int error = take_in(connection);
+    int error = take_in(connection, 0);
     return error != 0 || connection->state != STATE_ESTABLISHED ? error : send_output(connection);
 }
 
@@ -403,9 +407,12 @@ int usbip_connection_wait(struct usbip_connection *connection, uint64_t until_ms
         uint64_t now_ms = usbip_now_ms();
         timeout_ms = deadline_ms > now_ms ? deadline_ms - now_ms : 0;
     }
-    if (timeout_ms > 0)
-        usbip_socket_wait(connection->fd, usbip_connection_events(connection), timeout_ms);
-    error = take_in(connection);
+    int events = usbip_connection_events(connection);
+    if (timeout_ms > 0 && events != USBIP_EVENT_READ) {
+        usbip_socket_wait(connection->fd, events, timeout_ms);
+        timeout_ms = 0;
+    }
+    error = take_in(connection, timeout_ms);
     if (error != 0 || connection->state != STATE_ESTABLISHED ||
         usbip_host_session_output_size(connection->session) <= UNHURRIED_SIZE)
         return error;

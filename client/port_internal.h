@@ -25,7 +25,7 @@ enum {
     USBIP_IN_WINDOW = 1 << 20, /* bytes that all of them may bring */
     USBIP_MIN_OUT_TRANSFERS = 8,
     USBIP_MAX_OUT_TRANSFERS = 64,
-    USBIP_NEAR_WINDOW = 128 << 10,    /* bytes under way that are enough for short round trips */
+    USBIP_NEAR_WINDOW = 256 * 1024,    /* bytes under way that are enough for short round trips */
     USBIP_LONG_TRIP_MS = 2,           /* a round trip that it takes many transfers to fill */
     USBIP_DATA_TRANSFER_SIZE = 16384, /* what every server and host controller takes */
     USBIP_MAX_PENDING_REQUESTS = 32,

@@ -17,6 +17,7 @@ enum {
     /* Sent bytes unconfirmed for so long: connection lost. Linux takes it in place of the number of
      * keep-alive probes, too: a silent peer that has vanished is noticed after this time. */
     USBIP_SOCKET_USER_TIMEOUT_MS = 20000,
+    USBIP_SOCKET_PATIENCE_MS = 100, /* a receive that waits for longer returns early */
 };
 
 /* What receive and send return instead of a count. */
@@ -40,7 +41,8 @@ void usbip_socket_addresses_free(struct usbip_socket_addresses *addresses); /* N
  */
 int usbip_socket_connect(const struct usbip_socket_addresses *addresses, unsigned index,
                          char *reason);
-/* Whether a connect has succeeded: 1, 0 when that is not known yet, or -1 with a reason. */
+/* Whether a connect has succeeded: 1, 0 when that is not known yet, or -1 with a reason. Once it
+ * has, data can be sent and received. */
 int usbip_socket_is_connected(int fd, char *reason);
 /* Ends the sending side: the peer reads the end of the stream. Receiving goes on. */
 void usbip_socket_shut_down(int fd);
@@ -49,8 +51,11 @@ void usbip_socket_close(int fd);
 /*
  * Move at most size bytes and return how many, or USBIP_SOCKET_AGAIN, or USBIP_SOCKET_BROKEN with a
  * reason. 0 received: the peer has closed. A broken connection raises no signal.
+ *
+ * To receive, waits for at most timeout_ms, or returns early with USBIP_SOCKET_AGAIN.
  */
-ptrdiff_t usbip_socket_receive(int fd, uint8_t *data, size_t size, char *reason);
+ptrdiff_t usbip_socket_receive(int fd, uint8_t *data, size_t size, uint64_t timeout_ms,
+                               char *reason);
 /* The pieces, `count` of which there is at least one, but for the first `skipped` bytes. How many
  * go at once is for the system to say: less than all may be sent although there is room for more.
  */

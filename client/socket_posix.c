@@ -9,10 +9,12 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
@@ -98,8 +100,17 @@ static void set_option(int fd, int level, int option, int value)
     setsockopt(fd, level, option, &value, sizeof value);
 }
 
-static void set_options(int fd)
+static bool is_loopback(const struct sockaddr *address)
 {
+    if (address->sa_family == AF_INET6)
+        return IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)address)->sin6_addr);
+    return address->sa_family == AF_INET &&
+           ntohl(((const struct sockaddr_in *)address)->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+}
+
+static void set_options(int fd, const struct sockaddr *peer)
+{
+    const struct timeval patience = {.tv_usec = USBIP_SOCKET_PATIENCE_MS * 1000};
     set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
     set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
 #ifdef TCP_KEEPIDLE
@@ -120,14 +131,21 @@ static void set_options(int fd)
 #ifdef SO_NOSIGPIPE
     set_option(fd, SOL_SOCKET, SO_NOSIGPIPE, 1);
 #endif
+#ifdef TCP_CONGESTION
+    /* Nothing is ever lost on the way, and BBR, where it is the rule, paces with timers. */
+    if (is_loopback(peer))
+        setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", sizeof "reno" - 1);
+#endif
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
 }
 
-static int make_non_blocking(int fd)
+/* While it connects only: one that receives shall be able to wait. */
+static int set_blocking(int fd, bool blocking)
 {
     int flags = fcntl(fd, F_GETFL);
-    if (flags == -1 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) == -1)
+    if (flags == -1)
         return -1;
-    return fcntl(fd, F_SETFD, FD_CLOEXEC);
+    return fcntl(fd, F_SETFL, blocking ? flags & ~O_NONBLOCK : flags | O_NONBLOCK);
 }
 
 int usbip_socket_connect(const struct usbip_socket_addresses *addresses, unsigned index,
@@ -141,12 +159,12 @@ int usbip_socket_connect(const struct usbip_socket_addresses *addresses, unsigne
         explain(reason, errno);
         return -1;
     }
-    if (make_non_blocking(fd) == -1) {
+    if (set_blocking(fd, false) == -1 || fcntl(fd, F_SETFD, FD_CLOEXEC) == -1) {
         explain(reason, errno);
         close(fd);
         return -1;
     }
-    set_options(fd);
+    set_options(fd, info->ai_addr);
     /* Interrupted, it goes on in the background as well. */
     if (connect(fd, info->ai_addr, info->ai_addrlen) == -1 && errno != EINPROGRESS &&
         errno != EINTR) {
@@ -164,7 +182,8 @@ int usbip_socket_is_connected(int fd, char *reason)
         return 0;
     int error = 0;
     socklen_t size = sizeof error;
-    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) == -1)
+    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) == -1 ||
+        (error == 0 && set_blocking(fd, true) == -1))
         error = errno;
     if (error != 0) {
         explain(reason, error);
@@ -193,9 +212,14 @@ static ptrdiff_t result_of(ssize_t count, char *reason)
     return USBIP_SOCKET_BROKEN;
 }
 
-ptrdiff_t usbip_socket_receive(int fd, uint8_t *data, size_t size, char *reason)
+/* To wait while receiving saves a call, but takes its time-out from the socket. */
+ptrdiff_t usbip_socket_receive(int fd, uint8_t *data, size_t size, uint64_t timeout_ms,
+                               char *reason)
 {
-    return result_of(recv(fd, data, size, 0), reason);
+    bool waits = timeout_ms >= USBIP_SOCKET_PATIENCE_MS;
+    if (timeout_ms > 0 && !waits)
+        usbip_socket_wait(fd, USBIP_EVENT_READ, timeout_ms);
+    return result_of(recv(fd, data, size, waits ? 0 : MSG_DONTWAIT), reason);
 }
 
 ptrdiff_t usbip_socket_send(int fd, const struct usbip_output_piece *pieces, size_t count,
@@ -214,7 +238,7 @@ ptrdiff_t usbip_socket_send(int fd, const struct usbip_output_piece *pieces, siz
         };
         skipped = 0;
     }
-    return result_of(sendmsg(fd, &message, MSG_NOSIGNAL), reason);
+    return result_of(sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT), reason);
 }
 
 void usbip_socket_wait(int fd, int events, uint64_t timeout_ms)
