@@ -371,6 +371,7 @@ static int serve(struct emulator *emulator, char **paths)
         .scheduler = &emulator->scheduler,
         .virtual_time = emulator->options.virtual_time,
         .tap = emulator->options.record ? &emulator->tap : NULL,
+        .without_io_uring = emulator->options.without_io_uring,
     };
     if (uv_loop_init(&emulator->loop) < 0 ||
         !(emulator->server = usbip_server_new(&emulator->loop, &server_options))) {

@@ -56,6 +56,7 @@ static const char help[] =
     "  --virtual-time      do not wait for the devices' timers: time jumps to the next one\n"
     "                      whenever there is nothing else to do\n"
     "  --record FILE       write what passes to FILE, a capture that Wireshark opens\n"
+    "  --no-io-uring       wait for clients with epoll alone, also where io_uring is faster\n"
     "  --unsafe-scripts    let scripts use files, programs and C modules\n"
     "  -v, --verbose       show what the devices are told\n"
     "  --help, --version\n"
@@ -189,6 +190,7 @@ enum {
     DEVICE,
     DESCRIPTORS,
     DIVERGENCE,
+    NO_IO_URING,
     UNSAFE_SCRIPTS,
     HELP,
     HELP_FAULTS,
@@ -214,6 +216,7 @@ static const struct option names[] = {
     {"device", required_argument, NULL, DEVICE},
     {"descriptors", required_argument, NULL, DESCRIPTORS},
     {"divergence", required_argument, NULL, DIVERGENCE},
+    {"no-io-uring", no_argument, NULL, NO_IO_URING},
     {"unsafe-scripts", no_argument, NULL, UNSAFE_SCRIPTS},
     {"verbose", no_argument, NULL, 'v'},
     {"help", no_argument, NULL, HELP},
@@ -302,6 +305,9 @@ static int take_option(struct usbip_emulator_options *options, int option)
         break;
     case RECORD:
         options->record = optarg;
+        break;
+    case NO_IO_URING:
+        options->without_io_uring = true;
         break;
     case UNSAFE_SCRIPTS:
         options->unsafe_scripts = true;

@@ -21,7 +21,7 @@ struct usbip_emulator_options {
     struct usbip_replay_options replay;          /* of DEVICEs that are captures */
     uint64_t seed;
     unsigned copies; /* of each DEVICE */
-    bool has_seed, virtual_time, unsafe_scripts, verbose;
+    bool has_seed, virtual_time, without_io_uring, unsafe_scripts, verbose;
     struct usbip_fault_options faults[USBIP_MAX_FAULTS];
     unsigned fault_count;
 };

@@ -97,7 +97,8 @@ static void wait(struct usbip_ring *ring, unsigned count)
     struct io_uring_cqe *cqe;
     unsigned head, taken = 0;
     io_uring_submit_and_wait(&ring->uring, count);
-    io_uring_for_each_cqe (&ring->uring, head, cqe) {
+    io_uring_for_each_cqe(&ring->uring, head, cqe)
+    {
         take_completion(ring, cqe);
         taken++;
     }
@@ -119,8 +120,8 @@ void usbip_ring_end(struct usbip_ring *ring)
 struct usbip_ring_result usbip_ring_exchange(struct usbip_ring *ring, void *data, size_t size)
 {
     struct io_uring_sqe *sqe;
-    unsigned wanted = 1;
-    ring->received = false;
+    unsigned wanted = data ? 1 : 0;
+    ring->received = !data;
     ring->result = (struct usbip_ring_result){0};
     if (ring->data) {
         sqe = request(ring);
@@ -129,13 +130,15 @@ struct usbip_ring_result usbip_ring_exchange(struct usbip_ring *ring, void *data
         ring->data = NULL;
         wanted++;
     }
-    sqe = request(ring);
-    io_uring_prep_recv(sqe, ring->socket, data, size, 0);
-    io_uring_sqe_set_data64(sqe, RECEIVE);
-    while (!ring->received && !ring->over) {
+    if (data) {
+        sqe = request(ring);
+        io_uring_prep_recv(sqe, ring->socket, data, size, 0);
+        io_uring_sqe_set_data64(sqe, RECEIVE);
+    }
+    do {
         wait(ring, wanted);
         wanted = 1;
-    }
+    } while (!ring->received && !ring->over);
     if (!ring->received)
         usbip_ring_end(ring);
     return ring->result;

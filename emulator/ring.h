@@ -36,7 +36,7 @@ struct usbip_ring_result {
 
 /*
  * Sends, and waits until something has come or the turn is over. Afterwards neither buffer is used
- * any more.
+ * any more. Without `data` it only sends.
  */
 struct usbip_ring_result usbip_ring_exchange(struct usbip_ring *ring, void *data, size_t size);
 
