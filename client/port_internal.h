@@ -25,7 +25,7 @@ enum {
     USBIP_IN_WINDOW = 1 << 20, /* bytes that all of them may bring */
     USBIP_MIN_OUT_TRANSFERS = 8,
     USBIP_MAX_OUT_TRANSFERS = 64,
-    USBIP_NEAR_WINDOW = 256 * 1024,    /* bytes under way that are enough for short round trips */
+    USBIP_NEAR_WINDOW = 256 << 10,    /* bytes under way that are enough for short round trips */
     USBIP_LONG_TRIP_MS = 2,           /* a round trip that it takes many transfers to fill */
     USBIP_DATA_TRANSFER_SIZE = 16384, /* what every server and host controller takes */
     USBIP_MAX_PENDING_REQUESTS = 32,
@@ -195,6 +195,9 @@ struct usbip_port {
     uint64_t out_ended; /* the largest `end` of those that have ended on this connection */
     int write_error;    /* to be told once */
     char write_error_text[USBIP_ERROR_TEXT_SIZE];
+    struct usbip_out_transfer *out_order[USBIP_MAX_OUT_TRANSFERS]; /* a ring from out_head on */
+    struct usbip_out_transfer *out_free[USBIP_MAX_OUT_TRANSFERS];  /* the last is used next */
+    unsigned out_free_count;
     struct usbip_out_transfer out[USBIP_MAX_OUT_TRANSFERS];
 
     uint8_t notification_data[USBIP_NOTIFICATION_SIZE];

@@ -13,11 +13,30 @@ static void submit_out(struct usbip_port *port, struct usbip_out_transfer *out);
 
 static struct usbip_out_transfer *out_at(struct usbip_port *port, unsigned index)
 {
-    return &port->out[(port->out_head + index) % USBIP_MAX_OUT_TRANSFERS];
+    return port->out_order[(port->out_head + index) % USBIP_MAX_OUT_TRANSFERS];
+}
+
+/* The one that was used last: its buffer is nearest to the processor. */
+static struct usbip_out_transfer *append_out(struct usbip_port *port)
+{
+    struct usbip_out_transfer *out = port->out_free[--port->out_free_count];
+
+    port->out_order[(port->out_head + port->out_count++) % USBIP_MAX_OUT_TRANSFERS] = out;
+    return out;
+}
+
+static void remove_first(struct usbip_port *port)
+{
+    port->out_free[port->out_free_count++] = out_at(port, 0);
+    port->out_head = (port->out_head + 1) % USBIP_MAX_OUT_TRANSFERS;
+    port->out_count--;
 }
 
 static void drop_all(struct usbip_port *port)
 {
+    for (unsigned i = 0; i < USBIP_MAX_OUT_TRANSFERS; i++)
+        port->out_free[i] = &port->out[i];
+    port->out_free_count = USBIP_MAX_OUT_TRANSFERS;
     port->out_head = 0;
     port->out_count = 0;
     port->out_in_flight = 0;
@@ -131,8 +150,7 @@ static void out_done(struct usbip_transfer *transfer)
         adapt_depth(port, out);
     port->out_in_flight--;
     while (port->out_count > 0 && out_at(port, 0)->state == USBIP_OUT_DONE) {
-        port->out_head = (port->out_head + 1) % USBIP_MAX_OUT_TRANSFERS;
-        port->out_count--;
+        remove_first(port);
         port->out_failures = 0;
     }
     if (port->out_count > 0 && port->out_in_flight == 0)
@@ -158,6 +176,7 @@ void usbip_port_out_start(struct usbip_port *port)
 {
     uint32_t packet_size = port->chip.bulk_out_packet_size;
 
+    drop_all(port);
     port->out_size = USBIP_DATA_TRANSFER_SIZE / packet_size * packet_size;
     port->out_failures = 0;
     port->out_depth = USBIP_MIN_OUT_TRANSFERS;
@@ -213,7 +232,7 @@ static size_t give(struct usbip_port *port, const uint8_t *data, size_t size)
     size_t given = 0;
 
     while (given < size && has_room(port)) {
-        struct usbip_out_transfer *out = out_at(port, port->out_count);
+        struct usbip_out_transfer *out = append_out(port);
         size_t part = size - given;
 
         if (part > port->out_size)
@@ -229,7 +248,6 @@ static size_t give(struct usbip_port *port, const uint8_t *data, size_t size)
             .done = out_done,
             .user = port,
         };
-        port->out_count++;
         submit_out(port, out);
         given += part;
     }
