@@ -13,11 +13,6 @@ enum {
     HOST_SIZE = 256,
     PEER_SIZE = HOST_SIZE + sizeof "[]:65535",
     NO_FD = -1,
-    /*
-     * As many bytes, made while receiving, may go out with what is sent next: a request whose
-     * answer has come needs no write of its own for the IN transfer that is queued again.
-     */
-    UNHURRIED_SIZE = 4 * USBIP_HEADER_SIZE,
 };
 
 enum state {
@@ -49,6 +44,7 @@ struct usbip_connection {
     size_t sent; /* of the first piece */
     size_t unsent_size;
     uint64_t sent_total;
+    size_t unhurried_size; /* bytes that were made while receiving and may wait */
 
     const struct usbip_tap *tap;
     void *tapped; /* what the tap calls this; NULL: it does not listen */
@@ -255,6 +251,11 @@ void usbip_connection_set_tap(struct usbip_connection *connection, const struct 
     connection->tapped = tap->opened(tap->context);
 }
 
+void usbip_connection_set_unhurried(struct usbip_connection *connection, size_t size)
+{
+    connection->unhurried_size = size;
+}
+
 static void tap_bytes(struct usbip_connection *connection, enum usbip_way way, const uint8_t *data,
                       size_t size)
 {
@@ -414,7 +415,7 @@ int usbip_connection_wait(struct usbip_connection *connection, uint64_t until_ms
     }
     error = take_in(connection, timeout_ms);
     if (error != 0 || connection->state != STATE_ESTABLISHED ||
-        usbip_host_session_output_size(connection->session) <= UNHURRIED_SIZE)
+        usbip_host_session_output_size(connection->session) <= connection->unhurried_size)
         return error;
     return send_output(connection);
 }

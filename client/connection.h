@@ -57,6 +57,12 @@ int usbip_connection_start(struct usbip_connection **connection, const char *hos
  */
 void usbip_connection_set_tap(struct usbip_connection *connection, const struct usbip_tap *tap);
 
+/*
+ * usbip_connection_wait() may leave so many bytes, made while it received, for the next call, so
+ * that they go out with others. 0 at first.
+ */
+void usbip_connection_set_unhurried(struct usbip_connection *connection, size_t size);
+
 /* Closes the socket and frees the session with all its transfers. NULL is allowed. */
 void usbip_connection_free(struct usbip_connection *connection);
 
@@ -97,7 +103,7 @@ int usbip_connection_process(struct usbip_connection *connection);
 
 /*
  * Sends what waits, waits until the descriptor is ready, a deadline of the connection or `until_ms`
- * has come, and processes. Little that is to be sent after that may be left for the next call.
+ * has come, and processes.
  * Returns as usbip_connection_process() does; time passing is no error.
  */
 int usbip_connection_wait(struct usbip_connection *connection, uint64_t until_ms);

@@ -122,22 +122,30 @@ static void submit_in(struct usbip_port *port, uint64_t now_ms)
     }
 }
 
+/* While half of them are with the server, the others need no call of their own to get there. */
+static void set_depth(struct usbip_port *port, unsigned depth)
+{
+    port->in_depth = depth;
+    usbip_connection_set_unhurried(port->connection, depth / 2 * USBIP_HEADER_SIZE);
+}
+
 /*
  * Transfers that come full, one after the other, could have been more. Where they come at once,
- * USBIP_NEAR_WINDOW is enough, and more only has to be fetched from farther away in memory.
+ * twice USBIP_NEAR_WINDOW is enough, for half of them may be on their way back to the server; more
+ * only has to be fetched from farther away in memory.
  */
 static void adapt_depth(struct usbip_port *port, const struct usbip_in_transfer *in,
                         uint64_t now_ms)
 {
     bool full = in->transfer.actual_length == in->transfer.length;
     bool enough =
-        now_ms - in->submitted_ms < USBIP_LONG_TRIP_MS && port->in_bytes >= USBIP_NEAR_WINDOW;
+        now_ms - in->submitted_ms < USBIP_LONG_TRIP_MS && port->in_bytes >= 2 * USBIP_NEAR_WINDOW;
 
     port->in_full_run = full ? port->in_full_run + 1 : 0;
     if (port->in_full_run < port->in_depth || port->in_depth == USBIP_MAX_IN_TRANSFERS || enough)
         return;
     port->in_full_run = 0;
-    port->in_depth *= 2;
+    set_depth(port, 2 * port->in_depth);
 }
 
 /* What the end of a transfer tells of how the device ends its data. */
@@ -354,7 +362,7 @@ void usbip_port_in_start(struct usbip_port *port)
     port->in_last_ms = now_ms;
     port->in_full_run = 0;
     port->in_stream_packets = 0;
-    port->in_depth = USBIP_MIN_IN_TRANSFERS;
+    set_depth(port, USBIP_MIN_IN_TRANSFERS);
     note_data(&port->in_back_off);
     note_data(&port->notification_back_off);
     port->in_failures = 0;

@@ -25,7 +25,9 @@ enum {
     USBIP_IN_WINDOW = 1 << 20, /* bytes that all of them may bring */
     USBIP_MIN_OUT_TRANSFERS = 8,
     USBIP_MAX_OUT_TRANSFERS = 64,
-    USBIP_NEAR_WINDOW = 256 << 10,    /* bytes under way that are enough for short round trips */
+    /* Bytes under way that are enough for short round trips. With their headers, and answers, they
+     * fit into the 256 KiB that both sides usually read at once. */
+    USBIP_NEAR_WINDOW = 240 << 10,
     USBIP_LONG_TRIP_MS = 2,           /* a round trip that it takes many transfers to fill */
     USBIP_DATA_TRANSFER_SIZE = 16384, /* what every server and host controller takes */
     USBIP_MAX_PENDING_REQUESTS = 32,
