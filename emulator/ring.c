@@ -144,6 +144,12 @@ struct usbip_ring_result usbip_ring_exchange(struct usbip_ring *ring, void *data
     return ring->result;
 }
 
+ptrdiff_t usbip_ring_receive(const struct usbip_ring *ring, void *data, size_t size)
+{
+    ptrdiff_t received = recv(ring->socket, data, size, MSG_DONTWAIT);
+    return received < 0 ? -errno : received;
+}
+
 bool usbip_ring_is_over(const struct usbip_ring *ring)
 {
     return ring->over;

@@ -40,6 +40,9 @@ struct usbip_ring_result {
  */
 struct usbip_ring_result usbip_ring_exchange(struct usbip_ring *ring, void *data, size_t size);
 
+/* Receives what is there already. Returns as `received` above, -EAGAIN when there is nothing. */
+ptrdiff_t usbip_ring_receive(const struct usbip_ring *ring, void *data, size_t size);
+
 /* Whether the turn has ended by itself. */
 bool usbip_ring_is_over(const struct usbip_ring *ring);
 

@@ -1,5 +1,8 @@
 #include "emulator/server_internal.h"
 
+/* As often a full buffer is followed by another reading before there are answers. */
+enum { MAX_READINGS = 32 };
+
 static bool has_ring(struct usbip_server *server)
 {
     if (server->options.without_io_uring || server->has_no_ring)
@@ -10,14 +13,18 @@ static bool has_ring(struct usbip_server *server)
     return !server->has_no_ring;
 }
 
+static bool takes_input(const struct connection *connection)
+{
+    return !usbip_device_session_is_over(connection->session) &&
+           usbip_device_session_wants_input(connection->session);
+}
+
 static bool can_go_on(const struct connection *connection)
 {
-    const struct usbip_device_session *session = connection->session;
     bool sends_later = connection->writing && connection->queued.len == 0;
     return !connection->closing && usbip_server_is_alone(connection) && !sends_later &&
            !connection->ended && !connection->lingering && !connection->server->dirty &&
-           usbip_device_session_has_device(session) && !usbip_device_session_is_over(session) &&
-           usbip_device_session_wants_input(session);
+           usbip_device_session_has_device(connection->session) && takes_input(connection);
 }
 
 /* Nothing needs a turn of the loop, or a timer, as early as that. */
@@ -35,6 +42,11 @@ static bool can_begin(struct usbip_server *server, uint64_t end_us)
     uv_idle_stop(&server->busy); /* or the loop would say that it shall not block */
     int wait_ms = uv_backend_timeout(server->loop);
     return wait_ms < 0 || wait_ms * 1000 >= USBIP_SERVER_CONVERSATION_US;
+}
+
+static size_t read_size(const struct connection *connection)
+{
+    return usbip_device_session_read_size(connection->session, USBIP_SERVER_READ_SIZE);
 }
 
 /* What did not fit goes the usual way. */
@@ -56,22 +68,38 @@ static void end_sending(struct connection *connection, ptrdiff_t sent)
         usbip_server_lose(connection, status);
 }
 
+/* Takes what was received, and more as long as it fills the buffer. Returns false at the end. */
+static bool take(struct connection *connection, ptrdiff_t received, size_t room)
+{
+    struct usbip_server *server = connection->server;
+    for (int readings = 1;; readings++) {
+        if (received == UV_EAGAIN)
+            return true;
+        if (received <= 0) {
+            usbip_server_take_end(connection, (int)received);
+            return false;
+        }
+        if (!usbip_server_take_input(connection, server->read_buffer, (size_t)received))
+            return false;
+        if ((size_t)received < room || readings == MAX_READINGS || !takes_input(connection))
+            return true;
+        room = read_size(connection);
+        received = usbip_ring_receive(server->ring, server->read_buffer, room);
+    }
+}
+
 /* Returns whether there is to be another exchange. */
 static bool exchange(struct connection *connection, uint64_t end_us)
 {
     struct usbip_server *server = connection->server;
-    size_t room = usbip_device_session_read_size(connection->session, USBIP_SERVER_READ_SIZE);
+    size_t room = read_size(connection);
     struct usbip_ring_result result = usbip_ring_exchange(server->ring, server->read_buffer, room);
     if (connection->queued.len > 0)
         end_sending(connection, result.sent);
     if (connection->closing || result.received == UV_EAGAIN)
         return false;
     server->spoke = true;
-    if (result.received <= 0) {
-        usbip_server_take_end(connection, (int)result.received);
-        return false;
-    }
-    if (!usbip_server_take_input(connection, server->read_buffer, (size_t)result.received))
+    if (!take(connection, result.received, room))
         return false;
     server->converses = !usbip_ring_is_over(server->ring) && has_time_until(server, end_us);
     usbip_server_flush_dirty(connection);
