@@ -75,8 +75,9 @@ static void on_prepare(uv_prepare_t *handle)
     server->did_something = false;
     usbip_server_catch_up(server);
     usbip_server_flush_all(server);
-    usbip_server_converse(server);
-    prepare_to_wait(server, usbip_server_wake_rested(server));
+    uint64_t rested_us = usbip_server_wake_rested(server);
+    usbip_server_converse(server, rested_us);
+    prepare_to_wait(server, rested_us);
 }
 
 static void on_check(uv_check_t *handle)

@@ -3,8 +3,8 @@
  *
  * Everything that a client has sent is read at once, and everything that is to be sent to it goes
  * out in one write per turn of the loop, unless a fault wants pieces; what comes back from where it
- * was read goes out before more is read. A single client is talked with over io_uring, where there
- * is one. One thread.
+ * was read goes out before more is read. While one client talks alone, that goes over
+ * io_uring, where there is one. One thread.
  */
 #ifndef EMULATOR_SERVER_H
 #define EMULATOR_SERVER_H
@@ -34,7 +34,8 @@ enum {
     USBIP_SERVER_MAX_UNSENT = 1 << 20,    /* bytes on their way to a client before it is not read */
     USBIP_SERVER_NEAR_UNSENT = 256 << 10, /* bytes of a source on their way to a local client, */
     USBIP_SERVER_NEAR_PAYLOAD = 32 << 10, /* when its payloads have so many bytes or more */
-    USBIP_SERVER_CONVERSATION_US = 4000,  /* of a single client, before the loop has a turn */
+    USBIP_SERVER_CONVERSATION_US = 4000,  /* with one client, before the loop has a turn */
+    USBIP_SERVER_SHORT_TURN_US = 500,     /* would not be worth it */
     USBIP_SERVER_BACKLOG = 1024,          /* connections that wait to be accepted */
     USBIP_SERVER_KEEPALIVE_S = 60,        /* silence before TCP asks whether the client is there */
     USBIP_SERVER_CATCH_UP_US = 10000,     /* of late timers that fire before clients are served */

@@ -68,6 +68,8 @@ void usbip_server_close_connection(struct connection *connection)
         server->active = NULL;
     if (server->talker == connection)
         server->talker = NULL;
+    if (server->speaker == connection)
+        server->speaker = NULL;
     if (connection->tapped)
         server->options.tap->closed(connection->tapped);
     connection->closing = true;
@@ -100,20 +102,19 @@ void usbip_server_lose(struct connection *connection, int status)
  * Heavy ones are equals. Beside light ones they rest.
  */
 
-bool usbip_server_is_alone(const struct connection *connection)
+static bool is_alone(const struct connection *connection)
 {
     return !connection->next && !connection->previous;
 }
 
-/* Until when another client counts as active that is light. */
-static uint64_t others_active_until_us(const struct connection *connection)
+uint64_t usbip_server_others_active_until_us(const struct connection *connection)
 {
     const struct usbip_server *server = connection->server;
     uint64_t us = server->active == connection ? server->other_active_us : server->active_us;
     return us > 0 ? us + USBIP_SERVER_ACTIVE_US : 0;
 }
 
-static void note_light_activity(const struct connection *connection)
+void usbip_server_note_light_activity(const struct connection *connection)
 {
     struct usbip_server *server = connection->server;
     if (connection->slice_began_us < connection->heavy_until_us)
@@ -143,7 +144,7 @@ static void end_slice(struct connection *connection)
     uv_read_stop((uv_stream_t *)&connection->socket);
     connection->reading = false;
     make_dirty(connection);
-    if (connection->resting || others_active_until_us(connection) <= now_us)
+    if (connection->resting || usbip_server_others_active_until_us(connection) <= now_us)
         return;
     connection->resting = true;
     connection->next_resting = server->resting;
@@ -160,11 +161,11 @@ static void on_allocate(uv_handle_t *handle, size_t suggested, uv_buf_t *buffer)
     struct connection *connection = handle->data;
     size_t size = USBIP_SERVER_READ_SIZE;
     (void)suggested;
-    if (usbip_server_is_alone(connection) && !connection->lingering) {
+    if (is_alone(connection) && !connection->lingering) {
         size = usbip_device_session_read_size(connection->session, size);
-    } else if (!usbip_server_is_alone(connection)) {
+    } else if (!is_alone(connection)) {
         connection->slice_began_us = usbip_server_now_us(connection->server);
-        if (connection->slice_began_us < others_active_until_us(connection))
+        if (connection->slice_began_us < usbip_server_others_active_until_us(connection))
             size = USBIP_SERVER_SLICE_SIZE;
     }
     *buffer = uv_buf_init(connection->server->read_buffer, (unsigned)size);
@@ -230,12 +231,13 @@ static void on_read(uv_stream_t *stream, ssize_t size, const uv_buf_t *buffer)
     }
     if (!usbip_server_take_input(connection, buffer->base, (size_t)size))
         return;
-    if (!usbip_server_is_alone(connection) && (size_t)size == buffer->len) {
+    if (!is_alone(connection) && (size_t)size == buffer->len) {
         end_slice(connection);
         return;
     }
-    note_light_activity(connection);
-    server->spoke = usbip_server_is_alone(connection);
+    usbip_server_note_light_activity(connection);
+    server->several_spoke |= server->speaker && server->speaker != connection;
+    server->speaker = connection;
     if (!usbip_device_session_wants_input(connection->session)) {
         usbip_server_stop_reading(connection);
         make_dirty(connection);
@@ -454,7 +456,7 @@ uint64_t usbip_server_wake_rested(struct usbip_server *server)
     uint64_t first_us = USBIP_NEVER, now_us = server->resting ? usbip_server_now_us(server) : 0;
     for (struct connection *connection = server->resting, *next; connection; connection = next) {
         next = connection->next_resting;
-        uint64_t until_us = others_active_until_us(connection);
+        uint64_t until_us = usbip_server_others_active_until_us(connection);
         if (connection->rest_until_us < until_us)
             until_us = connection->rest_until_us;
         if (until_us > now_us) {

@@ -22,26 +22,32 @@ static bool takes_input(const struct connection *connection)
 static bool can_go_on(const struct connection *connection)
 {
     bool sends_later = connection->writing && connection->queued.len == 0;
-    return !connection->closing && usbip_server_is_alone(connection) && !sends_later &&
-           !connection->ended && !connection->lingering && !connection->server->dirty &&
-           usbip_device_session_has_device(connection->session) && takes_input(connection);
+    return !connection->closing && !sends_later && !connection->ended && !connection->lingering &&
+           !connection->server->dirty && usbip_device_session_has_device(connection->session) &&
+           takes_input(connection);
 }
 
-/* Nothing needs a turn of the loop, or a timer, as early as that. */
-static bool has_time_until(struct usbip_server *server, uint64_t end_us)
+/* No timer of a device is due before. */
+static bool has_time_until(struct usbip_server *server, uint64_t us)
 {
-    return usbip_scheduler_due_us(server->options.scheduler) >= end_us;
+    return usbip_scheduler_due_us(server->options.scheduler) >= us;
 }
 
-static bool can_begin(struct usbip_server *server, uint64_t end_us)
+/* When a turn has to end, or 0. */
+static uint64_t end_of_turn(struct usbip_server *server, uint64_t now_us, uint64_t until_us)
 {
-    const struct connection *connection = server->connections;
-    if (!server->spoke || !connection || server->options.virtual_time || !can_go_on(connection) ||
-        !has_time_until(server, end_us) || !has_ring(server))
-        return false;
+    uint64_t end_us = now_us + USBIP_SERVER_CONVERSATION_US;
+    uint64_t due_us = usbip_scheduler_due_us(server->options.scheduler);
     uv_idle_stop(&server->busy); /* or the loop would say that it shall not block */
+    uv_update_time(server->loop);
     int wait_ms = uv_backend_timeout(server->loop);
-    return wait_ms < 0 || wait_ms * 1000 >= USBIP_SERVER_CONVERSATION_US;
+    if (wait_ms >= 0 && now_us + (uint64_t)wait_ms * 1000 < end_us)
+        end_us = now_us + (uint64_t)wait_ms * 1000;
+    if (due_us < end_us)
+        end_us = due_us;
+    if (until_us < end_us)
+        end_us = until_us;
+    return end_us >= now_us + USBIP_SERVER_SHORT_TURN_US ? end_us : 0;
 }
 
 static size_t read_size(const struct connection *connection)
@@ -98,7 +104,7 @@ static bool exchange(struct connection *connection, uint64_t end_us)
         end_sending(connection, result.sent);
     if (connection->closing || result.received == UV_EAGAIN)
         return false;
-    server->spoke = true;
+    server->speaker = connection;
     if (!take(connection, result.received, room))
         return false;
     server->converses = !usbip_ring_is_over(server->ring) && has_time_until(server, end_us);
@@ -106,15 +112,13 @@ static bool exchange(struct connection *connection, uint64_t end_us)
     return server->converses && can_go_on(connection) && has_time_until(server, end_us);
 }
 
-static void run_turn(struct connection *connection, int socket, uint64_t end_us)
+static void run_turn(struct connection *connection, int socket, uint64_t now_us, uint64_t end_us)
 {
     struct usbip_server *server = connection->server;
     if (connection->reading)
         usbip_server_stop_reading(connection);
     server->talker = connection;
-    server->spoke = false;
-    usbip_ring_begin(server->ring, socket, uv_backend_fd(server->loop),
-                     USBIP_SERVER_CONVERSATION_US);
+    usbip_ring_begin(server->ring, socket, uv_backend_fd(server->loop), end_us - now_us);
     while (exchange(connection, end_us))
         continue;
     server->converses = false;
@@ -124,18 +128,36 @@ static void run_turn(struct connection *connection, int socket, uint64_t end_us)
     uv_update_time(server->loop);
 }
 
-void usbip_server_converse(struct usbip_server *server)
+/* Returns whether there may be another turn. */
+static bool converse(struct usbip_server *server, struct connection *connection, uint64_t until_us)
 {
-    uint64_t end_us = usbip_server_now_us(server) + USBIP_SERVER_CONVERSATION_US;
+    uint64_t now_us = usbip_server_now_us(server), end_us;
     uv_os_fd_t socket;
-    if (can_begin(server, end_us) &&
-        uv_fileno((uv_handle_t *)&server->connections->socket, &socket) == 0)
-        run_turn(server->connections, socket, end_us);
-    else
-        server->spoke = false;
-    if (server->spoke || !server->talker)
+    if (server->options.virtual_time || !can_go_on(connection) ||
+        usbip_server_others_active_until_us(connection) > now_us || !has_ring(server) ||
+        uv_fileno((uv_handle_t *)&connection->socket, &socket) < 0)
+        return false;
+    end_us = end_of_turn(server, now_us, until_us);
+    if (end_us == 0)
+        return false;
+    run_turn(connection, socket, now_us, end_us);
+    if (!server->speaker || connection->closing)
+        return false;
+    connection->slice_began_us = usbip_server_now_us(server);
+    usbip_server_note_light_activity(connection);
+    return true;
+}
+
+void usbip_server_converse(struct usbip_server *server, uint64_t until_us)
+{
+    struct connection *connection = server->speaker;
+    bool alone = !server->several_spoke;
+    server->speaker = NULL;
+    server->several_spoke = false;
+    if (connection && alone && converse(server, connection, until_us))
         return;
-    struct connection *connection = server->talker;
+    connection = server->talker;
     server->talker = NULL;
-    usbip_server_update_reading(connection);
+    if (connection)
+        usbip_server_update_reading(connection);
 }

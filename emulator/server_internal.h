@@ -2,7 +2,7 @@
  * The server's state, shared by
  *   server.c              the loop's turns, time, listening, life
  *   server_connection.c   reading, writing and its end; what floods get
- *   server_conversation.c a single client, over io_uring
+ *   server_conversation.c with one client, over io_uring
  *   ring.c                io_uring
  */
 #ifndef EMULATOR_SERVER_INTERNAL_H
@@ -57,11 +57,12 @@ struct usbip_server {
     const struct connection *active;
     uint64_t active_us, other_active_us;
 
-    struct usbip_ring *ring;   /* NULL: there is none, or nobody has asked for it yet */
-    bool has_no_ring;          /* it was asked for in vain */
-    bool spoke;                /* the only client did, since the last turn */
-    bool converses;            /* output may be queued for an exchange */
-    struct connection *talker; /* read by the ring, and not by libuv, also between its turns */
+    struct usbip_ring *ring;    /* NULL: there is none, or nobody has asked for it yet */
+    bool has_no_ring;           /* it was asked for in vain */
+    struct connection *speaker; /* who said something since the last turn, */
+    bool several_spoke;         /* and was not the only one */
+    bool converses;             /* output may be queued for an exchange */
+    struct connection *talker;  /* read by the ring, and not by libuv, also between its turns */
 
     uv_tcp_t listener;
     bool has_listener;
@@ -96,7 +97,11 @@ int usbip_server_start_connection(struct connection *connection);
 void usbip_server_close_connection(struct connection *connection);
 /* The same, after words about a libuv error. */
 void usbip_server_lose(struct connection *connection, int status);
-bool usbip_server_is_alone(const struct connection *connection);
+
+/* A light client said something when its slice began. */
+void usbip_server_note_light_activity(const struct connection *connection);
+/* Until when another client counts as active that is light. */
+uint64_t usbip_server_others_active_until_us(const struct connection *connection);
 
 /* What was received, of the server's read buffer. Returns false when the connection has come to its
  * end. */
@@ -120,10 +125,11 @@ uint64_t usbip_server_wake_rested(struct usbip_server *server);
 /* ---- server_conversation.c ---- */
 
 /*
- * While a single client talks with a device, sending to it and waiting for what it says next are
- * one call of io_uring. Returns after a turn of that, or at once; `spoke` says whether there is to
- * be another, and until then the loop shall not block.
+ * While one client talks with its device and no other light one does, sending to it and waiting for
+ * what it says next are one call of io_uring. Returns after a turn of that, which ends before
+ * `until_us`, or at once. While there is a talker afterwards there may be another, and the loop
+ * shall not block.
  */
-void usbip_server_converse(struct usbip_server *server);
+void usbip_server_converse(struct usbip_server *server, uint64_t until_us);
 
 #endif
