@@ -1,6 +1,6 @@
-#define _POSIX_C_SOURCE                                                                            \
-    200809L /* C11 hides what POSIX adds, and this is what the file is about                       \
-             */
+/* What POSIX adds to C11, and beside it MSG_DONTWAIT and SO_NOSIGPIPE: with _POSIX_C_SOURCE macOS
+ * and the BSDs would hide them. */
+#define _DEFAULT_SOURCE
 
 #include <errno.h>
 #include <fcntl.h>
