@@ -243,6 +243,8 @@ static void test_signals_while_waiting(void)
     CU_ASSERT_TRUE(lateness_ms(350) < LATE_MS);
     sem_getvalue(&signalled, &count);
     CU_ASSERT_TRUE(count > 0);
+    CU_ASSERT_EQUAL(usbip_port_restore_count(port), 0);
+    CU_ASSERT_EQUAL(usbip_port_state(port), USBIP_PORT_OPEN);
     stop_signals();
     stop();
 }
@@ -280,11 +282,12 @@ static void test_signals_lose_nothing(void)
 
 /* ---- A server that does not read ---- */
 
-static void make_small(int fd)
+static void make_buffers_small(int fd)
 {
     const int size = 4096;
 
     REQUIRE(setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)) == 0);
+    REQUIRE(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size)) == 0);
 }
 
 /* With the mutex taken from it the server reads one PDU at most. */
@@ -298,8 +301,9 @@ static void test_full_socket(void)
     alarm(PATIENCE_MS / 1000); /* to block for ever is what would be wrong */
     start();
     fd.fd = usbip_port_fd(port);
-    make_small(fd.fd);
+    make_buffers_small(fd.fd);
     scripted_lock(server);
+    make_buffers_small(server->socket);
     while ((given = usbip_port_write(port, data, PIECE, 0)) > 0)
         total += given;
     CU_ASSERT_EQUAL(given, 0);
