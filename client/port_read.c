@@ -131,7 +131,9 @@ int usbip_port_read_all(struct usbip_port *port, void *data, size_t size, uint32
                                "cannot read %zu bytes at once, the limit is %d", size,
                                USBIP_RECEIVE_BUFFER_SIZE);
     for (bool waited = false;; waited = true) {
-        if (usbip_port_bytes_available(port) >= size - got) {
+        size_t available = usbip_port_bytes_available(port);
+
+        if (available >= size - got) {
             take(port, bytes + got, size - got);
             return (int)size;
         }
@@ -146,6 +148,9 @@ int usbip_port_read_all(struct usbip_port *port, void *data, size_t size, uint32
             snprintf(what, sizeof(what), "%zu bytes", size);
             return too_late(port, what, timeout_ms);
         }
+        /* What is there goes first; but who only looks shall not have it moved to and fro. */
+        if (available > 0 && timeout_ms > 0)
+            got += (size_t)take(port, bytes + got, available);
         got += wait_for_bytes(port, bytes + got, size - got, deadline_ms);
     }
 }

@@ -2,6 +2,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
 #include "client/port.h"
 #include "protocol/usbip.h"
@@ -390,14 +391,32 @@ static void test_read_all_gives_up(void)
     CU_ASSERT_PTR_NOT_NULL(strstr(usbip_port_error_text(port), "5 bytes received"));
     CU_ASSERT_EQUAL(usbip_port_bytes_available(port), 5);
     memset(data, 0, sizeof(data));
-    CU_ASSERT_EQUAL(usbip_port_read_all(port, data, 6, 0), USBIP_ERROR_TIMEOUT);
+    CU_ASSERT_EQUAL(usbip_port_read_all(port, data, 7, 0), USBIP_ERROR_TIMEOUT);
+    CU_ASSERT_STRING_EQUAL(data, "");
     CU_ASSERT_EQUAL(usbip_port_bytes_available(port), 5);
-    send_text("fgh");
+    send_text("f");
+    CU_ASSERT_EQUAL(usbip_port_read_all(port, data, 7, 50), USBIP_ERROR_TIMEOUT);
+    CU_ASSERT_STRING_EQUAL(data, "abcdef"); /* behind what was there already */
+    CU_ASSERT_EQUAL(usbip_port_bytes_available(port), 6);
+    memset(data, 0, sizeof(data));
+    send_text("gh");
     CU_ASSERT_EQUAL(usbip_port_read_all(port, data, 6, PATIENCE_MS), 6);
     CU_ASSERT_STRING_EQUAL(data, "abcdef");
     CU_ASSERT_EQUAL(usbip_port_read(port, data, sizeof(data), 0), 2);
     CU_ASSERT_EQUAL(memcmp(data, "gh", 2), 0);
+    CU_ASSERT_EQUAL(usbip_port_bytes_available(port), 0);
     stop();
+}
+
+/* Until so many bytes can be received at once. */
+static void wait_for_input(int size)
+{
+    uint64_t end_ms = usbip_now_ms() + PATIENCE_MS;
+
+    for (int have = 0; have < size;) {
+        CU_ASSERT_FATAL(usbip_now_ms() < end_ms);
+        CU_ASSERT_EQUAL_FATAL(ioctl(usbip_port_fd(port), FIONREAD, &have), 0);
+    }
 }
 
 /* With its status a packet may have no room where its data would: it goes to the buffer. */
@@ -416,6 +435,9 @@ static void test_read_all_in_two_places(void)
                   "g",
                   3);
     scripted_unlock(server);
+    wait_for_input(2 * USBIP_HEADER_SIZE + 8 + 3);
+    CU_ASSERT_EQUAL(usbip_port_read_all(port, data, 8, 0), USBIP_ERROR_TIMEOUT);
+    CU_ASSERT_EQUAL(usbip_port_bytes_available(port), 7);
     CU_ASSERT_EQUAL(usbip_port_read_all(port, data, 8, 50), USBIP_ERROR_TIMEOUT);
     CU_ASSERT_EQUAL(usbip_port_bytes_available(port), 7);
     CU_ASSERT_EQUAL(usbip_port_read(port, data, 2, 0), 2);
@@ -462,7 +484,7 @@ static void test_read_all_keeps_the_order(void)
         size = (size * 7919 + 13) % LARGEST + 1;
         if (size > TOTAL - taken)
             size = TOTAL - taken;
-        got = usbip_port_read_all(port, data, size, 0);
+        got = usbip_port_read_all(port, data, size, size % 2);
         if (got == USBIP_ERROR_TIMEOUT) {
             given_up++;
             got = usbip_port_read(port, data, size / 8 + 1, PATIENCE_MS);
