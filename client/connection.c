@@ -283,13 +283,13 @@ void usbip_connection_shut_down(struct usbip_connection *connection)
 
 /* ---- Running ---- */
 
-/* Waits for the first of what comes, at most for so long. */
-static int receive(struct usbip_connection *connection, uint64_t timeout_ms)
+/* Waits for the first of what comes, at most until then. */
+static int receive(struct usbip_connection *connection, uint64_t until_ms)
 {
     for (int i = 0; i < MAX_READS; i++) {
         char reason[USBIP_SOCKET_REASON_SIZE];
         ptrdiff_t count = usbip_socket_receive(connection->fd, connection->input, INPUT_SIZE,
-                                               i == 0 ? timeout_ms : 0, reason);
+                                               i == 0 ? until_ms : 0, reason);
         if (i == 0)
             connection->now_ms = usbip_now_ms();
         if (count == USBIP_SOCKET_AGAIN)
@@ -356,9 +356,8 @@ static int send_output(struct usbip_connection *connection)
     }
 }
 
-/* Connects, receives, for which it waits as long as that, lets time pass; what is to be sent waits.
- */
-static int take_in(struct usbip_connection *connection, uint64_t timeout_ms)
+/* Connects, receives, for which it waits until then, lets time pass; what is to be sent waits. */
+static int take_in(struct usbip_connection *connection, uint64_t until_ms)
 {
     if (usbip_host_session_error(connection->session) != 0)
         return end(connection); /* its owner has ended it */
@@ -368,7 +367,7 @@ static int take_in(struct usbip_connection *connection, uint64_t timeout_ms)
         if (error != 0 || connection->state == STATE_CONNECTING)
             return error;
     }
-    receive(connection, timeout_ms);
+    receive(connection, until_ms);
     if (connection->state == STATE_CLOSED)
         return connection->error;
     if (usbip_host_session_advance(connection->session, connection->now_ms) != 0)
@@ -403,17 +402,12 @@ int usbip_connection_wait(struct usbip_connection *connection, uint64_t until_ms
     uint64_t deadline_ms = usbip_connection_deadline_ms(connection);
     if (until_ms < deadline_ms)
         deadline_ms = until_ms;
-    uint64_t timeout_ms = UINT64_MAX;
-    if (deadline_ms != UINT64_MAX) {
-        uint64_t now_ms = usbip_now_ms();
-        timeout_ms = deadline_ms > now_ms ? deadline_ms - now_ms : 0;
-    }
     int events = usbip_connection_events(connection);
-    if (timeout_ms > 0 && events != USBIP_EVENT_READ) {
-        usbip_socket_wait(connection->fd, events, timeout_ms);
-        timeout_ms = 0;
+    if (events != USBIP_EVENT_READ) {
+        usbip_socket_wait(connection->fd, events, deadline_ms);
+        deadline_ms = 0;
     }
-    error = take_in(connection, timeout_ms);
+    error = take_in(connection, deadline_ms);
     if (error != 0 || connection->state != STATE_ESTABLISHED ||
         usbip_host_session_output_size(connection->session) <= connection->unhurried_size)
         return error;

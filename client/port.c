@@ -143,21 +143,17 @@ static uint64_t own_deadline_ms(const struct usbip_port *port)
 
 void usbip_port_wait(struct usbip_port *port, uint64_t until_ms)
 {
-    uint64_t own_ms, now_ms;
+    uint64_t own_ms;
     int result = 0;
 
     usbip_port_in_advance(port);
     own_ms = own_deadline_ms(port);
     if (own_ms < until_ms)
         until_ms = own_ms;
-    if (port->connection) {
+    if (port->connection)
         result = usbip_connection_wait(port->connection, until_ms);
-    } else if (until_ms == UINT64_MAX) {
-        usbip_socket_wait(-1, 0, UINT64_MAX);
-    } else {
-        now_ms = usbip_now_ms();
-        usbip_socket_wait(-1, 0, until_ms > now_ms ? until_ms - now_ms : 0);
-    }
+    else
+        usbip_socket_wait(-1, 0, until_ms);
     usbip_port_turn(port, result);
 }
 

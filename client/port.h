@@ -145,7 +145,8 @@ int usbip_port_read(struct usbip_port *port, void *data, size_t size, uint32_t t
 
 /*
  * Reads size bytes. Returns size, or USBIP_ERROR_TIMEOUT when they are not all there in time; then
- * none is taken and usbip_port_read() has them. size is at most USBIP_RECEIVE_BUFFER_SIZE.
+ * none is taken and usbip_port_read() has them, but data may have changed. size is at most
+ * USBIP_RECEIVE_BUFFER_SIZE.
  */
 int usbip_port_read_all(struct usbip_port *port, void *data, size_t size, uint32_t timeout_ms);
 

@@ -106,26 +106,52 @@ static int too_late(struct usbip_port *port, const char *what, uint32_t timeout_
                            restoring ? port->loss_text : "");
 }
 
+/* Puts what a reader has got before what is in the buffer: it gave up. */
+static void put_back(struct usbip_port *port, const uint8_t *data, size_t size)
+{
+    if (port->received_start < size) {
+        size_t available = usbip_port_bytes_available(port);
+
+        memmove(port->received + size, port->received + port->received_start, available);
+        port->received_start = size;
+        port->received_end = size + available;
+    }
+    port->received_start -= size;
+    memcpy(port->received + port->received_start, data, size);
+}
+
 int usbip_port_read_all(struct usbip_port *port, void *data, size_t size, uint32_t timeout_ms)
 {
     uint64_t deadline_ms = usbip_port_deadline(timeout_ms);
+    uint8_t *bytes = data;
+    size_t got = 0; /* into the reader's memory; what is in the buffer came after that */
 
     if (size > USBIP_RECEIVE_BUFFER_SIZE)
         return usbip_port_fail(port, USBIP_ERROR_LIMIT,
                                "cannot read %zu bytes at once, the limit is %d", size,
                                USBIP_RECEIVE_BUFFER_SIZE);
     for (bool waited = false;; waited = true) {
-        if (usbip_port_bytes_available(port) >= size)
-            return take(port, data, size);
-        if (port->state == USBIP_PORT_CLOSED)
+        size_t available = usbip_port_bytes_available(port);
+
+        if (available >= size - got) {
+            take(port, bytes + got, size - got);
+            return (int)size;
+        }
+        if (port->state == USBIP_PORT_CLOSED) {
+            put_back(port, bytes, got);
             return usbip_port_closed_error(port);
+        }
         if (waited && usbip_now_ms() >= deadline_ms) {
             char what[64];
 
+            put_back(port, bytes, got);
             snprintf(what, sizeof(what), "%zu bytes", size);
             return too_late(port, what, timeout_ms);
         }
-        usbip_port_wait(port, deadline_ms);
+        /* What is there goes first; but who only looks shall not have it moved to and fro. */
+        if (available > 0 && timeout_ms > 0)
+            got += (size_t)take(port, bytes + got, available);
+        got += wait_for_bytes(port, bytes + got, size - got, deadline_ms);
     }
 }
 

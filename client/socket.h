@@ -1,6 +1,7 @@
 /*
- * The little that the connection needs of the system: non-blocking TCP sockets, and waiting for
- * one. One source file per system implements it; nothing else in the client talks to the system.
+ * The little that the connection needs of the system: TCP sockets, on which nothing blocks unless
+ * it is told for how long, and waiting for one. Times are those of usbip_now_ms(). One source file
+ * per system implements it; nothing else in the client talks to the system.
  *
  * A `reason` receives words such as "Connection refused" and has USBIP_SOCKET_REASON_SIZE bytes.
  */
@@ -17,7 +18,6 @@ enum {
     /* Sent bytes unconfirmed for so long: connection lost. Linux takes it in place of the number of
      * keep-alive probes, too: a silent peer that has vanished is noticed after this time. */
     USBIP_SOCKET_USER_TIMEOUT_MS = 20000,
-    USBIP_SOCKET_PATIENCE_MS = 100, /* a receive that waits for longer returns early */
 };
 
 /* What receive and send return instead of a count. */
@@ -52,10 +52,10 @@ void usbip_socket_close(int fd);
  * Move at most size bytes and return how many, or USBIP_SOCKET_AGAIN, or USBIP_SOCKET_BROKEN with a
  * reason. 0 received: the peer has closed. A broken connection raises no signal.
  *
- * To receive, waits for at most timeout_ms, or returns early with USBIP_SOCKET_AGAIN.
+ * To receive, waits until until_ms; UINT64_MAX waits for ever, 0 does not. It may return early with
+ * USBIP_SOCKET_AGAIN.
  */
-ptrdiff_t usbip_socket_receive(int fd, uint8_t *data, size_t size, uint64_t timeout_ms,
-                               char *reason);
+ptrdiff_t usbip_socket_receive(int fd, uint8_t *data, size_t size, uint64_t until_ms, char *reason);
 /* The pieces, `count` of which there is at least one, but for the first `skipped` bytes. How many
  * go at once is for the system to say: less than all may be sent although there is room for more.
  */
@@ -63,9 +63,9 @@ ptrdiff_t usbip_socket_send(int fd, const struct usbip_output_piece *pieces, siz
                             size_t skipped, char *reason);
 
 /*
- * Waits for one of the USBIP_EVENT_… or until timeout_ms have passed; UINT64_MAX waits for ever.
- * It may return early. An fd of -1 only waits.
+ * Waits for one of the USBIP_EVENT_… or until until_ms; UINT64_MAX waits for ever. It may return
+ * early. An fd of -1 only waits.
  */
-void usbip_socket_wait(int fd, int events, uint64_t timeout_ms);
+void usbip_socket_wait(int fd, int events, uint64_t until_ms);
 
 #endif

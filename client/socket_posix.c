@@ -1,6 +1,6 @@
-#define _POSIX_C_SOURCE                                                                            \
-    200809L /* C11 hides what POSIX adds, and this is what the file is about                       \
-             */
+/* What POSIX adds to C11, and beside it MSG_DONTWAIT and SO_NOSIGPIPE: with _POSIX_C_SOURCE macOS
+ * and the BSDs would hide them. */
+#define _DEFAULT_SOURCE
 
 #include <errno.h>
 #include <fcntl.h>
@@ -22,7 +22,11 @@
 #include "client/connection.h"
 #include "client/socket.h"
 
-enum { MAX_PARTS = 128 }; /* sent at once */
+enum {
+    MAX_PARTS = 128,               /* sent at once */
+    PATIENCE_MS = 100,             /* of recv(): the time-out of the socket */
+    MIN_WAIT_MS = 2 * PATIENCE_MS, /* for which recv() is tried: its time-out may come that late */
+};
 
 #ifndef MSG_NOSIGNAL
 #define MSG_NOSIGNAL 0 /* such systems have SO_NOSIGPIPE */
@@ -102,15 +106,18 @@ static void set_option(int fd, int level, int option, int value)
 
 static bool is_loopback(const struct sockaddr *address)
 {
-    if (address->sa_family == AF_INET6)
-        return IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)address)->sin6_addr);
-    return address->sa_family == AF_INET &&
-           ntohl(((const struct sockaddr_in *)address)->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+    if (address->sa_family == AF_INET)
+        return ntohl(((const struct sockaddr_in *)address)->sin_addr.s_addr) >> 24 ==
+               IN_LOOPBACKNET;
+    if (address->sa_family != AF_INET6)
+        return false;
+    const struct in6_addr *ip6 = &((const struct sockaddr_in6 *)address)->sin6_addr;
+    return IN6_IS_ADDR_LOOPBACK(ip6) ||
+           (IN6_IS_ADDR_V4MAPPED(ip6) && ip6->s6_addr[12] == IN_LOOPBACKNET);
 }
 
 static void set_options(int fd, const struct sockaddr *peer)
 {
-    const struct timeval patience = {.tv_usec = USBIP_SOCKET_PATIENCE_MS * 1000};
     set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
     set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
 #ifdef TCP_KEEPIDLE
@@ -136,16 +143,23 @@ static void set_options(int fd, const struct sockaddr *peer)
     if (is_loopback(peer))
         setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", sizeof "reno" - 1);
 #endif
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
 }
 
-/* While it connects only: one that receives shall be able to wait. */
-static int set_blocking(int fd, bool blocking)
+static int make_non_blocking(int fd)
 {
     int flags = fcntl(fd, F_GETFL);
-    if (flags == -1)
+    if (flags == -1 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) == -1)
         return -1;
-    return fcntl(fd, F_SETFL, blocking ? flags & ~O_NONBLOCK : flags | O_NONBLOCK);
+    return fcntl(fd, F_SETFD, FD_CLOEXEC);
+}
+
+/* Not every system has the time-out, without which it must not block; poll() waits for all. */
+static void let_receive_wait(int fd)
+{
+    const struct timeval patience = {.tv_usec = PATIENCE_MS * 1000};
+    int flags = fcntl(fd, F_GETFL);
+    if (flags != -1 && setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) == 0)
+        fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
 }
 
 int usbip_socket_connect(const struct usbip_socket_addresses *addresses, unsigned index,
@@ -159,7 +173,7 @@ int usbip_socket_connect(const struct usbip_socket_addresses *addresses, unsigne
         explain(reason, errno);
         return -1;
     }
-    if (set_blocking(fd, false) == -1 || fcntl(fd, F_SETFD, FD_CLOEXEC) == -1) {
+    if (make_non_blocking(fd) == -1) {
         explain(reason, errno);
         close(fd);
         return -1;
@@ -182,13 +196,13 @@ int usbip_socket_is_connected(int fd, char *reason)
         return 0;
     int error = 0;
     socklen_t size = sizeof error;
-    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) == -1 ||
-        (error == 0 && set_blocking(fd, true) == -1))
+    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) == -1)
         error = errno;
     if (error != 0) {
         explain(reason, error);
         return -1;
     }
+    let_receive_wait(fd);
     return 1;
 }
 
@@ -202,24 +216,38 @@ void usbip_socket_close(int fd)
     close(fd);
 }
 
+static bool has_nothing(ssize_t count)
+{
+    return count == -1 && (errno == EAGAIN || errno == EWOULDBLOCK);
+}
+
 static ptrdiff_t result_of(ssize_t count, char *reason)
 {
     if (count >= 0)
         return count;
-    if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)
+    if (has_nothing(count) || errno == EINTR)
         return USBIP_SOCKET_AGAIN;
     explain(reason, errno);
     return USBIP_SOCKET_BROKEN;
 }
 
-/* To wait while receiving saves a call, but takes its time-out from the socket. */
-ptrdiff_t usbip_socket_receive(int fd, uint8_t *data, size_t size, uint64_t timeout_ms,
-                               char *reason)
+/*
+ * To wait within recv() saves a call where something comes soon. Its time-out is the socket's and
+ * not exact, and somebody's event loop may have made the socket non-blocking: what is left of the
+ * time is for poll().
+ */
+ptrdiff_t usbip_socket_receive(int fd, uint8_t *data, size_t size, uint64_t until_ms, char *reason)
 {
-    bool waits = timeout_ms >= USBIP_SOCKET_PATIENCE_MS;
-    if (timeout_ms > 0 && !waits)
-        usbip_socket_wait(fd, USBIP_EVENT_READ, timeout_ms);
-    return result_of(recv(fd, data, size, waits ? 0 : MSG_DONTWAIT), reason);
+    uint64_t now_ms = until_ms > 0 ? usbip_now_ms() : 0;
+    if (until_ms > now_ms) {
+        if (until_ms - now_ms >= MIN_WAIT_MS) {
+            ssize_t count = recv(fd, data, size, 0);
+            if (!has_nothing(count))
+                return result_of(count, reason);
+        }
+        usbip_socket_wait(fd, USBIP_EVENT_READ, until_ms);
+    }
+    return result_of(recv(fd, data, size, MSG_DONTWAIT), reason);
 }
 
 ptrdiff_t usbip_socket_send(int fd, const struct usbip_output_piece *pieces, size_t count,
@@ -241,15 +269,19 @@ ptrdiff_t usbip_socket_send(int fd, const struct usbip_output_piece *pieces, siz
     return result_of(sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT), reason);
 }
 
-void usbip_socket_wait(int fd, int events, uint64_t timeout_ms)
+void usbip_socket_wait(int fd, int events, uint64_t until_ms)
 {
     struct pollfd waiting = {.fd = fd};
     if (events & USBIP_EVENT_READ)
         waiting.events |= POLLIN;
     if (events & USBIP_EVENT_WRITE)
         waiting.events |= POLLOUT;
-    int timeout = timeout_ms > INT_MAX ? INT_MAX : (int)timeout_ms;
-    if (timeout_ms == UINT64_MAX)
-        timeout = -1;
+    int timeout = -1;
+    if (until_ms != UINT64_MAX) {
+        uint64_t now_ms = usbip_now_ms();
+        if (until_ms <= now_ms)
+            return;
+        timeout = until_ms - now_ms > INT_MAX ? INT_MAX : (int)(until_ms - now_ms);
+    }
     poll(&waiting, 1, timeout);
 }

@@ -483,7 +483,9 @@ static bool is_loopback(const struct sockaddr_storage *address)
     if (address->ss_family == AF_INET6) {
         struct sockaddr_in6 ip6;
         memcpy(&ip6, address, sizeof ip6);
-        return IN6_IS_ADDR_LOOPBACK(&ip6.sin6_addr);
+        return IN6_IS_ADDR_LOOPBACK(&ip6.sin6_addr) ||
+               (IN6_IS_ADDR_V4MAPPED(&ip6.sin6_addr) &&
+                ip6.sin6_addr.s6_addr[12] == IN_LOOPBACKNET);
     }
     struct sockaddr_in ip4;
     memcpy(&ip4, address, sizeof ip4);

@@ -509,6 +509,116 @@ static void test_C059_dead_peers_are_noticed(void)
     disconnect();
 }
 
+#ifdef TCP_CONGESTION
+static bool system_has_reno(void)
+{
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    bool has = setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", strlen("reno")) == 0;
+    close(fd);
+    return has;
+}
+
+/* Of a connection to that host, on whose loopback a server is bound. */
+static void expect_reno(const char *host)
+{
+    char address[64], name[16] = "";
+    socklen_t size = sizeof name - 1;
+    snprintf(address, sizeof address, "%s%s", host, strrchr(server.address, ':'));
+    add_import_reply(USBIP_IMPORT_REPLY_SIZE);
+    add_step(STEP_WAIT_FOR_END, 0);
+    run_server();
+    CU_ASSERT_EQUAL_FATAL(connect_to(address), 0);
+    CU_ASSERT_EQUAL_FATAL(run_until(&client.imports, 1), 0);
+    CU_ASSERT_EQUAL(getsockopt(usbip_connection_fd(client.connection), IPPROTO_TCP, TCP_CONGESTION,
+                               name, &size),
+                    0);
+    CU_ASSERT_STRING_EQUAL(name, "reno");
+    disconnect();
+}
+
+static void test_loopback_is_not_paced(void)
+{
+    if (!system_has_reno()) {
+        puts("no reno on this system, or not for us: not tested");
+        return;
+    }
+    CU_ASSERT_FATAL(bind_server(false));
+    expect_reno("127.0.0.1");
+    if (!bind_server(true)) {
+        puts("no ::1 on this system: not tested");
+        return;
+    }
+    expect_reno("[::1]");
+    CU_ASSERT_FATAL(bind_server(false));
+    expect_reno("[::ffff:127.0.0.1]");
+}
+#endif
+
+/* ---- Waiting ---- */
+
+enum { CALLS = 100, AT_ONCE_MS = 2000 }; /* a hundredth of a second for each is no waiting */
+
+static void expect_no_waiting(void)
+{
+    uint64_t before_ms = usbip_now_ms();
+    for (unsigned i = 0; i < CALLS; i++)
+        CU_ASSERT_EQUAL(usbip_connection_process(client.connection), 0);
+    CU_ASSERT(usbip_now_ms() - before_ms < AT_ONCE_MS);
+    before_ms = usbip_now_ms();
+    for (unsigned i = 0; i < CALLS; i++)
+        CU_ASSERT_EQUAL(usbip_connection_wait(client.connection, i % 2 ? before_ms : 0), 0);
+    CU_ASSERT(usbip_now_ms() - before_ms < AT_ONCE_MS);
+}
+
+static void test_processing_does_not_wait(void)
+{
+    int fillers[FILLERS];
+    fill_queue(fillers);
+    CU_ASSERT_EQUAL_FATAL(connect_to(server.address), 0);
+    expect_no_waiting();
+    CU_ASSERT_EQUAL(usbip_connection_events(client.connection), USBIP_EVENT_WRITE);
+    close_fillers(fillers);
+    disconnect();
+
+    CU_ASSERT_FATAL(bind_server(false));
+    add_import_reply(USBIP_IMPORT_REPLY_SIZE);
+    add_step(STEP_WAIT_FOR_END, 0);
+    run_server();
+    import_device();
+    expect_no_waiting();
+    uint8_t buffer[64];
+    struct usbip_transfer transfer = a_transfer(0x81, buffer, sizeof buffer);
+    submit(&transfer);
+    expect_no_waiting();
+    CU_ASSERT_EQUAL(client.done, 0);
+    disconnect();
+}
+
+/* The end of a transfer's time ends the wait, too, whatever the caller would wait for. */
+static void test_deadline_of_a_transfer(void)
+{
+    CU_ASSERT_FATAL(bind_server(false));
+    add_import_reply(USBIP_IMPORT_REPLY_SIZE);
+    add_step(STEP_RECEIVE, 2 * USBIP_HEADER_SIZE); /* CMD_SUBMIT, CMD_UNLINK */
+    add_reply(USBIP_RET_UNLINK, 3, -USBIP_ECONNRESET, 0);
+    add_step(STEP_WAIT_FOR_END, 0);
+    run_server();
+    import_device();
+    uint8_t buffer[64];
+    struct usbip_transfer transfer = a_transfer(0x81, buffer, sizeof buffer);
+    transfer.timeout_ms = 350;
+    uint64_t before_ms = usbip_now_ms();
+    submit(&transfer);
+    while (client.done == 0)
+        CU_ASSERT_EQUAL_FATAL(usbip_connection_wait(client.connection, UINT64_MAX), 0);
+    CU_ASSERT_EQUAL(transfer.status, -USBIP_ETIMEDOUT);
+    CU_ASSERT(usbip_now_ms() - before_ms >= 350);
+    CU_ASSERT(usbip_now_ms() - before_ms < 350 + AT_ONCE_MS);
+    /* Ends of transfers see the time of after the wait. */
+    CU_ASSERT(usbip_connection_now_ms(client.connection) - before_ms >= 350);
+    disconnect();
+}
+
 /* ---- Importing ---- */
 
 static void test_import_request_is_sent(void)
@@ -849,6 +959,11 @@ int main(void)
         TEST(test_C017_no_answer),
         TEST(test_owner_gives_up_connecting),
         TEST(test_C059_dead_peers_are_noticed),
+#ifdef TCP_CONGESTION
+        TEST(test_loopback_is_not_paced),
+#endif
+        TEST(test_processing_does_not_wait),
+        TEST(test_deadline_of_a_transfer),
         TEST(test_import_request_is_sent),
         TEST(test_import_refused),
         TEST(test_C009_truncated_import),

@@ -2,6 +2,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
 #include "client/port.h"
 #include "protocol/usbip.h"
@@ -374,6 +375,130 @@ static void test_read_all(void)
     CU_ASSERT_EQUAL(usbip_port_bytes_available(port), 0);
     CU_ASSERT_EQUAL(usbip_port_read_all(port, data, USBIP_RECEIVE_BUFFER_SIZE + 1, 0),
                     USBIP_ERROR_LIMIT);
+    stop();
+}
+
+/* What has come is received into the reader's memory, and nevertheless nothing is taken. */
+static void test_read_all_gives_up(void)
+{
+    char data[16] = "";
+
+    start_and_open(scripted_server_new(), "1-1");
+    send_text("abc");
+    send_text("de");
+    CU_ASSERT_EQUAL(usbip_port_read_all(port, data, 6, 50), USBIP_ERROR_TIMEOUT);
+    CU_ASSERT_STRING_EQUAL(data, "abcde"); /* not promised, but the point of it */
+    CU_ASSERT_PTR_NOT_NULL(strstr(usbip_port_error_text(port), "5 bytes received"));
+    CU_ASSERT_EQUAL(usbip_port_bytes_available(port), 5);
+    memset(data, 0, sizeof(data));
+    CU_ASSERT_EQUAL(usbip_port_read_all(port, data, 7, 0), USBIP_ERROR_TIMEOUT);
+    CU_ASSERT_STRING_EQUAL(data, "");
+    CU_ASSERT_EQUAL(usbip_port_bytes_available(port), 5);
+    send_text("f");
+    CU_ASSERT_EQUAL(usbip_port_read_all(port, data, 7, 50), USBIP_ERROR_TIMEOUT);
+    CU_ASSERT_STRING_EQUAL(data, "abcdef"); /* behind what was there already */
+    CU_ASSERT_EQUAL(usbip_port_bytes_available(port), 6);
+    memset(data, 0, sizeof(data));
+    send_text("gh");
+    CU_ASSERT_EQUAL(usbip_port_read_all(port, data, 6, PATIENCE_MS), 6);
+    CU_ASSERT_STRING_EQUAL(data, "abcdef");
+    CU_ASSERT_EQUAL(usbip_port_read(port, data, sizeof(data), 0), 2);
+    CU_ASSERT_EQUAL(memcmp(data, "gh", 2), 0);
+    CU_ASSERT_EQUAL(usbip_port_bytes_available(port), 0);
+    stop();
+}
+
+/* Until so many bytes can be received at once. */
+static void wait_for_input(int size)
+{
+    uint64_t end_ms = usbip_now_ms() + PATIENCE_MS;
+
+    for (int have = 0; have < size;) {
+        CU_ASSERT_FATAL(usbip_now_ms() < end_ms);
+        CU_ASSERT_EQUAL_FATAL(ioctl(usbip_port_fd(port), FIONREAD, &have), 0);
+    }
+}
+
+/* With its status a packet may have no room where its data would: it goes to the buffer. */
+static void test_read_all_in_two_places(void)
+{
+    char data[16] = "";
+
+    start_and_open(scripted_server_new_ftdi(), "1-1");
+    scripted_lock(server);
+    scripted_send(server,
+                  "\x01\x60"
+                  "abcdef",
+                  8);
+    scripted_send(server,
+                  "\x01\x60"
+                  "g",
+                  3);
+    scripted_unlock(server);
+    wait_for_input(2 * USBIP_HEADER_SIZE + 8 + 3);
+    CU_ASSERT_EQUAL(usbip_port_read_all(port, data, 8, 0), USBIP_ERROR_TIMEOUT);
+    CU_ASSERT_EQUAL(usbip_port_bytes_available(port), 7);
+    CU_ASSERT_EQUAL(usbip_port_read_all(port, data, 8, 50), USBIP_ERROR_TIMEOUT);
+    CU_ASSERT_EQUAL(usbip_port_bytes_available(port), 7);
+    CU_ASSERT_EQUAL(usbip_port_read(port, data, 2, 0), 2);
+    CU_ASSERT_EQUAL(memcmp(data, "ab", 2), 0);
+    CU_ASSERT_EQUAL(usbip_port_read_all(port, data, 5, 0), 5);
+    CU_ASSERT_EQUAL(memcmp(data, "cdefg", 5), 0);
+
+    scripted_lock(server);
+    scripted_send(server,
+                  "\x01\x60"
+                  "hijklm",
+                  8);
+    scripted_send(server,
+                  "\x01\x60"
+                  "n",
+                  3);
+    scripted_send(server,
+                  "\x01\x60"
+                  "opq",
+                  5);
+    scripted_unlock(server);
+    CU_ASSERT_EQUAL(usbip_port_read_all(port, data, 8, PATIENCE_MS), 8);
+    CU_ASSERT_EQUAL(memcmp(data, "hijklmno", 8), 0);
+    CU_ASSERT_EQUAL(usbip_port_read_all(port, data, 2, PATIENCE_MS), 2);
+    CU_ASSERT_EQUAL(memcmp(data, "pq", 2), 0);
+    stop();
+}
+
+/* Readers of all sizes, of whom most give up. */
+static void test_read_all_keeps_the_order(void)
+{
+    enum { TOTAL = 2000000, LARGEST = 60000 };
+    static uint8_t data[LARGEST];
+    size_t taken = 0, size = 1;
+    unsigned given_up = 0, filled = 0;
+    bool intact = true;
+
+    server = scripted_server_new();
+    server->pattern_left = TOTAL;
+    start_and_open(server, "1-1");
+    while (taken < TOTAL) {
+        int got;
+
+        size = (size * 7919 + 13) % LARGEST + 1;
+        if (size > TOTAL - taken)
+            size = TOTAL - taken;
+        got = usbip_port_read_all(port, data, size, size % 2);
+        if (got == USBIP_ERROR_TIMEOUT) {
+            given_up++;
+            got = usbip_port_read(port, data, size / 8 + 1, PATIENCE_MS);
+        } else {
+            filled++;
+        }
+        CU_ASSERT_FATAL(got > 0 && (size_t)got <= size);
+        for (size_t i = 0; i < (size_t)got; i++)
+            intact = intact && data[i] == (uint8_t)(taken + i);
+        taken += (size_t)got;
+    }
+    CU_ASSERT_TRUE(intact);
+    CU_ASSERT_TRUE(given_up > 0 && filled > 0);
+    CU_ASSERT_EQUAL(usbip_port_read(port, data, 1, 0), 0);
     stop();
 }
 
@@ -1003,6 +1128,44 @@ static void test_reader_waits_for_restore(void)
     stop();
 }
 
+/* So is what a reader gets who wants more than came before the loss. */
+static void test_read_all_waits_for_restore(void)
+{
+    char data[16] = "";
+
+    start(scripted_server_new(), "1-1");
+    CU_ASSERT_EQUAL(usbip_port_set_control_lines(port, USBIP_LINE_RTS, 0), 0);
+    CU_ASSERT_EQUAL_FATAL(usbip_port_open(port, PATIENCE_MS), 0);
+    scripted_lock(server);
+    scripted_send(server, "last", 4);
+    server->hook = greet;
+    scripted_disconnect(server);
+    scripted_unlock(server);
+    CU_ASSERT_EQUAL(usbip_port_read_all(port, data, 8, PATIENCE_MS), 8);
+    CU_ASSERT_STRING_EQUAL(data, "lastback");
+    CU_ASSERT_EQUAL(usbip_port_restore_count(port), 1);
+    stop();
+}
+
+static void test_read_all_of_a_lost_port(void)
+{
+    char data[16] = "";
+
+    start_and_open(scripted_server_new(), "1-1");
+    usbip_port_set_restore(port, false, 0);
+    scripted_lock(server);
+    scripted_send(server, "last", 4);
+    scripted_disconnect(server);
+    scripted_unlock(server);
+    CU_ASSERT_EQUAL(usbip_port_read_all(port, data, 8, PATIENCE_MS), USBIP_ERROR_DISCONNECTED);
+    CU_ASSERT_EQUAL(usbip_port_state(port), USBIP_PORT_CLOSED);
+    memset(data, 0, sizeof(data));
+    CU_ASSERT_EQUAL(usbip_port_read(port, data, sizeof(data), 0), 4);
+    CU_ASSERT_STRING_EQUAL(data, "last");
+    CU_ASSERT_EQUAL(usbip_port_read(port, data, sizeof(data), 0), USBIP_ERROR_DISCONNECTED);
+    stop();
+}
+
 /* Busy twice, then gone, then there. */
 static void come_back_slowly(struct scripted_server *scripted, const char *line)
 {
@@ -1370,6 +1533,9 @@ int main(void)
          test_transfers_stay_small_when_ends_are_forgotten},
         {"reader with little room", test_reader_with_little_room},
         {"read_all", test_read_all},
+        {"read_all gives up", test_read_all_gives_up},
+        {"read_all in two places", test_read_all_in_two_places},
+        {"read_all keeps the order", test_read_all_keeps_the_order},
         {"read_until", test_read_until},
         {"long delimiter", test_long_delimiter},
         {"delimiter comes in two transfers", test_delimiter_comes_in_two_transfers},
@@ -1405,6 +1571,8 @@ int main(void)
     CU_TestInfo restore[] = {
         {"restore", test_restore},
         {"reader waits for restore", test_reader_waits_for_restore},
+        {"read_all waits for restore", test_read_all_waits_for_restore},
+        {"read_all of a lost port", test_read_all_of_a_lost_port},
         {"busy device", test_restore_of_a_busy_device},
         {"another busid", test_restore_at_another_busid},
         {"same busid first", test_restore_prefers_the_same_busid},
