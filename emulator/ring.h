@@ -16,7 +16,8 @@ struct usbip_ring;
 
 /* NULL: none is to be had. */
 struct usbip_ring *usbip_ring_new(void);
-void usbip_ring_free(struct usbip_ring *ring); /* NULL is allowed */
+/* NULL is allowed. Linux clears up later and may interrupt its thread for that, with EINTR. */
+void usbip_ring_free(struct usbip_ring *ring);
 
 /*
  * Begins a turn with a stream socket, which ends after `limit_us`, or as soon as the descriptor

@@ -10,6 +10,16 @@ static bool has_ring(struct usbip_server *server)
     return !server->has_no_ring;
 }
 
+/* In another thread than the one that it was made in, for example. libuv goes on in its place. */
+static void drop_broken_ring(struct usbip_server *server)
+{
+    if (!usbip_ring_is_broken(server->ring))
+        return;
+    usbip_ring_free(server->ring);
+    server->ring = NULL;
+    server->has_no_ring = true;
+}
+
 static bool can_go_on(const struct connection *connection)
 {
     const struct usbip_device_session *session = connection->session;
@@ -34,7 +44,7 @@ static bool can_begin(struct usbip_server *server, uint64_t end_us)
         return false;
     uv_idle_stop(&server->busy); /* or the loop would say that it shall not block */
     int wait_ms = uv_backend_timeout(server->loop);
-    return wait_ms < 0 || wait_ms * 1000 >= USBIP_SERVER_CONVERSATION_US;
+    return wait_ms < 0 || wait_ms >= USBIP_SERVER_CONVERSATION_US / 1000;
 }
 
 /* What did not fit goes the usual way. */
@@ -93,6 +103,7 @@ static void run_turn(struct connection *connection, int socket, uint64_t end_us)
     if (connection->queued.len > 0)
         end_sending(connection, usbip_ring_exchange(server->ring, NULL, 0).sent);
     usbip_ring_end(server->ring);
+    drop_broken_ring(server);
     uv_update_time(server->loop);
 }
 

@@ -58,7 +58,7 @@ struct usbip_server {
     uint64_t active_us, other_active_us;
 
     struct usbip_ring *ring;   /* NULL: there is none, or nobody has asked for it yet */
-    bool has_no_ring;          /* it was asked for in vain */
+    bool has_no_ring;          /* it was asked for in vain, or is broken */
     bool spoke;                /* the only client did, since the last turn */
     bool converses;            /* output may be queued for an exchange */
     struct connection *talker; /* read by the ring, and not by libuv, also between its turns */

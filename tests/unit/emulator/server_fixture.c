@@ -3,6 +3,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -21,8 +22,13 @@ uint64_t seed = 1;
 int buffer_size;
 bool without_io_uring;
 
-static uv_async_t stop_request;
+atomic_uint loop_turns;
+
+static uv_async_t stop_request, call_request;
+static uv_prepare_t turn_counter;
 static pthread_t thread;
+static void (*called)(void);
+static sem_t call_returned;
 
 void take_server_arguments(int argc, char **argv)
 {
@@ -55,8 +61,24 @@ static void add_devices(void)
 
 static void on_stop(uv_async_t *handle)
 {
-    usbip_server_close(server);
+    if (server)
+        usbip_server_close(server);
     uv_close((uv_handle_t *)handle, NULL);
+    uv_close((uv_handle_t *)&call_request, NULL);
+    uv_close((uv_handle_t *)&turn_counter, NULL);
+}
+
+static void on_call(uv_async_t *handle)
+{
+    (void)handle;
+    called();
+    sem_post(&call_returned);
+}
+
+static void on_turn(uv_prepare_t *handle)
+{
+    (void)handle;
+    loop_turns++;
 }
 
 void make_server(bool virtual_time)
@@ -102,6 +124,10 @@ void listen_on(const char *address)
     if (buffer_size > 0)
         uv_walk(&loop, set_send_buffer_size, NULL);
     uv_async_init(&loop, &stop_request, on_stop);
+    uv_async_init(&loop, &call_request, on_call);
+    sem_init(&call_returned, 0, 0);
+    uv_prepare_init(&loop, &turn_counter);
+    uv_prepare_start(&turn_counter, on_turn);
     CU_ASSERT_EQUAL_FATAL(pthread_create(&thread, NULL, run_loop, NULL), 0);
 }
 
@@ -133,6 +159,26 @@ void start_server_with(bool virtual_time, const char *const faults[])
         CU_ASSERT_PTR_NOT_NULL_FATAL(usbip_fault_add(&bus.faults, &options, NULL, NULL, text));
     }
     listen_on("127.0.0.1:0");
+}
+
+void call_in_loop(void (*function)(void))
+{
+    called = function;
+    uv_async_send(&call_request);
+    while (sem_wait(&call_returned) < 0)
+        continue;
+}
+
+static void stop_loop(void)
+{
+    uv_stop(&loop);
+}
+
+void move_loop(void)
+{
+    call_in_loop(stop_loop);
+    pthread_join(thread, NULL);
+    CU_ASSERT_EQUAL_FATAL(pthread_create(&thread, NULL, run_loop, NULL), 0);
 }
 
 /* ---- A client ---- */

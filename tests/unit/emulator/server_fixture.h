@@ -5,6 +5,7 @@
 #ifndef TESTS_UNIT_EMULATOR_SERVER_FIXTURE_H
 #define TESTS_UNIT_EMULATOR_SERVER_FIXTURE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -27,12 +28,13 @@ extern struct usbip_scheduler scheduler;
 extern struct usbip_bus bus;
 extern struct usbip_echo echoes[DEVICES];
 extern struct usbip_behaviour others[DEVICES]; /* instead of echoing, where there is one */
-extern struct usbip_server *server;
+extern struct usbip_server *server;            /* NULL: it has been closed */
 extern char bound[USBIP_SERVER_ADDRESS_SIZE], error_text[USBIP_SERVER_ERROR_SIZE];
 extern int port;
 extern uint64_t seed;         /* of the faults */
 extern int buffer_size;       /* for what the server sends; 0: the usual one */
 extern bool without_io_uring; /* what the server's options say */
+extern atomic_uint loop_turns;
 
 /* "--no-io-uring" is one. */
 void take_server_arguments(int argc, char **argv);
@@ -43,6 +45,10 @@ void listen_on(const char *address);
 void start_server_on(const char *address);
 void start_server(void);
 void start_server_with(bool virtual_time, const char *const faults[]);
+/* Returns when the loop has called it. */
+void call_in_loop(void (*function)(void));
+/* The loop goes on in a new thread. */
+void move_loop(void);
 /* Asks the loop's thread to close the server, waits for its end and frees all. */
 void stop_server(void);
 /* For a server that has been closed on a loop that has ended. */
