@@ -18,6 +18,7 @@ struct usbip_ring {
     size_t size;
     unsigned in_flight; /* requests */
     bool over;
+    bool broken;
     bool received; /* in this exchange */
     struct usbip_ring_result result;
 };
@@ -81,7 +82,8 @@ static void take_completion(struct usbip_ring *ring, const struct io_uring_cqe *
         ring->result.sent = cqe->res;
         break;
     case RECEIVE:
-        ring->result.received = cqe->res == -ECANCELED ? -EAGAIN : cqe->res;
+        /* A thread of the kernel that is waiting for it is interrupted. */
+        ring->result.received = cqe->res == -ECANCELED || cqe->res == -EINTR ? -EAGAIN : cqe->res;
         ring->received = true;
         break;
     case OTHER:
@@ -96,24 +98,27 @@ static void wait(struct usbip_ring *ring, unsigned count)
 {
     struct io_uring_cqe *cqe;
     unsigned head, taken = 0;
-    io_uring_submit_and_wait(&ring->uring, count);
+    int status = io_uring_submit_and_wait(&ring->uring, count);
     io_uring_for_each_cqe(&ring->uring, head, cqe)
     {
         take_completion(ring, cqe);
         taken++;
     }
     io_uring_cq_advance(&ring->uring, taken);
+    /* Nothing is in flight then but what was before, and that is nothing when a turn begins. */
+    if (status < 0 && status != -EINTR && status != -EAGAIN && status != -EBUSY)
+        ring->over = ring->broken = true;
 }
 
 void usbip_ring_end(struct usbip_ring *ring)
 {
     ring->over = true;
-    if (ring->in_flight == 0)
+    if (ring->in_flight == 0 || ring->broken)
         return;
     struct io_uring_sqe *sqe = request(ring);
     io_uring_prep_cancel64(sqe, 0, IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL);
     io_uring_sqe_set_data64(sqe, CANCEL);
-    while (ring->in_flight > 0)
+    while (ring->in_flight > 0 && !ring->broken)
         wait(ring, ring->in_flight);
 }
 
@@ -122,7 +127,7 @@ struct usbip_ring_result usbip_ring_exchange(struct usbip_ring *ring, void *data
     struct io_uring_sqe *sqe;
     unsigned wanted = data ? 1 : 0;
     ring->received = !data;
-    ring->result = (struct usbip_ring_result){0};
+    ring->result = (struct usbip_ring_result){.received = -EAGAIN};
     if (ring->data) {
         sqe = request(ring);
         io_uring_prep_send(sqe, ring->socket, ring->data, ring->size, MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -153,4 +158,9 @@ ptrdiff_t usbip_ring_receive(const struct usbip_ring *ring, void *data, size_t s
 bool usbip_ring_is_over(const struct usbip_ring *ring)
 {
     return ring->over;
+}
+
+bool usbip_ring_is_broken(const struct usbip_ring *ring)
+{
+    return ring->broken;
 }

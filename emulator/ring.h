@@ -2,8 +2,8 @@
  * Talking over one socket with io_uring: to send, and to wait for what comes next, is one system
  * call instead of three. By turns, which end when something else wants attention.
  *
- * One thread, the one that makes it. Linux 6.1 and later; where there is no io_uring, or it is not
- * allowed, as in many containers, there is no ring.
+ * One thread, the one that makes it: in another one the ring breaks. Linux 6.1 and later; where
+ * there is no io_uring, or it is not allowed, as in many containers, there is no ring.
  */
 #ifndef EMULATOR_RING_H
 #define EMULATOR_RING_H
@@ -16,7 +16,8 @@ struct usbip_ring;
 
 /* NULL: none is to be had. */
 struct usbip_ring *usbip_ring_new(void);
-void usbip_ring_free(struct usbip_ring *ring); /* NULL is allowed */
+/* NULL is allowed. Linux clears up later and may interrupt its thread for that, with EINTR. */
+void usbip_ring_free(struct usbip_ring *ring);
 
 /*
  * Begins a turn with a stream socket, which ends after `limit_us`, or as soon as the descriptor
@@ -36,7 +37,7 @@ struct usbip_ring_result {
 
 /*
  * Sends, and waits until something has come or the turn is over. Afterwards neither buffer is used
- * any more. Without `data` it only sends.
+ * any more. Without `data` it only sends. Not with `data` when the turn is over.
  */
 struct usbip_ring_result usbip_ring_exchange(struct usbip_ring *ring, void *data, size_t size);
 
@@ -48,5 +49,9 @@ bool usbip_ring_is_over(const struct usbip_ring *ring);
 
 /* Ends the turn. */
 void usbip_ring_end(struct usbip_ring *ring);
+
+/* Whether the system refuses to go on with it, as in a thread that has not made it. Nothing is sent
+ * or received any more; free it. */
+bool usbip_ring_is_broken(const struct usbip_ring *ring);
 
 #endif

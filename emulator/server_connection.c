@@ -190,6 +190,8 @@ static bool send_borrowed(struct connection *connection)
 bool usbip_server_take_input(struct connection *connection, const char *data, size_t size)
 {
     usbip_server_catch_up(connection->server);
+    if (connection->closing)
+        return false; /* a timer has closed the server */
     tap_bytes(connection, USBIP_TO_SERVER, data, size);
     usbip_device_session_receive_in_place(connection->session, (const uint8_t *)data, size);
     return send_borrowed(connection);

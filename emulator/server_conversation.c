@@ -13,6 +13,16 @@ static bool has_ring(struct usbip_server *server)
     return !server->has_no_ring;
 }
 
+/* In another thread than the one that it was made in, for example. libuv goes on in its place. */
+static void drop_broken_ring(struct usbip_server *server)
+{
+    if (!usbip_ring_is_broken(server->ring))
+        return;
+    usbip_ring_free(server->ring);
+    server->ring = NULL;
+    server->has_no_ring = true;
+}
+
 static bool takes_input(const struct connection *connection)
 {
     return !usbip_device_session_is_over(connection->session) &&
@@ -100,8 +110,10 @@ static bool exchange(struct connection *connection, uint64_t end_us)
     struct usbip_server *server = connection->server;
     size_t room = read_size(connection);
     struct usbip_ring_result result = usbip_ring_exchange(server->ring, server->read_buffer, room);
+    bool fails = result.received < 0 && result.received != UV_EAGAIN;
+    /* To write after the error has been received would be a SIGPIPE. */
     if (connection->queued.len > 0)
-        end_sending(connection, result.sent);
+        end_sending(connection, fails ? result.received : result.sent);
     if (connection->closing || result.received == UV_EAGAIN)
         return false;
     server->speaker = connection;
@@ -125,6 +137,7 @@ static void run_turn(struct connection *connection, int socket, uint64_t now_us,
     if (connection->queued.len > 0)
         end_sending(connection, usbip_ring_exchange(server->ring, NULL, 0).sent);
     usbip_ring_end(server->ring);
+    drop_broken_ring(server);
     uv_update_time(server->loop);
 }
 

@@ -1,9 +1,6 @@
-/* The server on a loop in a thread of its own, and clients on plain sockets. */
+/* The server and its clients, whatever way it waits for them: `--no-io-uring` is an argument. */
 #include <errno.h>
-#include <fcntl.h>
 #include <netinet/in.h>
-#include <poll.h>
-#include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -12,285 +9,19 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
-#include <uv.h>
 
-#include "emulator/server.h"
-#include "emulator/session.h"
 #include "protocol/cdc.h"
 #include "tests/support/testing.h"
+#include "tests/unit/emulator/server_fixture.h"
 
 enum {
-    DEVICES = 2,
-    TIMEOUT_S = 20, /* for what never takes so long */
-    PIECE = 4096,
     SLOW_PAIRS = 8192, /* 32 MiB each way, more than all buffers together */
     SMALL_BUFFER = 16 << 10,
     BURSTS = 20,
     LENT_PAIRS = BURSTS * 100,
-    URB_REPLY = USBIP_HEADER_SIZE,
 };
 
-static uv_loop_t loop;
-static uv_async_t stop_request;
-static pthread_t thread;
-static struct usbip_scheduler scheduler;
-static struct usbip_bus bus;
-static struct usbip_echo echoes[DEVICES];
-static struct usbip_server *server;
-static char bound[USBIP_SERVER_ADDRESS_SIZE], error_text[USBIP_SERVER_ERROR_SIZE];
-static int port;
-static uint64_t seed = 1;                      /* of the faults */
-static struct usbip_behaviour others[DEVICES]; /* instead of echoing, where there is one */
 static struct usbip_source source;
-static int buffer_size; /* for what the server sends; 0: the usual one */
-
-/* ---- The server's side ---- */
-
-static void add_devices(void)
-{
-    const struct usbip_device_options options = {
-        .descriptor = {.bcdUSB = 0x0200,
-                       .bMaxPacketSize0 = 64,
-                       .idVendor = 0x1209,
-                       .idProduct = 1,
-                       .bNumConfigurations = 1},
-        .speed = USBIP_SPEED_FULL,
-    };
-    for (int i = 0; i < DEVICES; i++) {
-        struct usbip_behaviour behaviour = {&usbip_echo_ops, &echoes[i]};
-        if (others[i].ops)
-            behaviour = others[i];
-        char text[256];
-        struct usbip_device *device = usbip_device_new(&options, &usbip_function_cdc_acm,
-                                                       &behaviour, &scheduler, &bus.log, text);
-        CU_ASSERT_PTR_NOT_NULL_FATAL(device);
-        CU_ASSERT_EQUAL_FATAL(usbip_bus_add(&bus, device), 0);
-    }
-}
-
-static void on_stop(uv_async_t *handle)
-{
-    usbip_server_close(server);
-    uv_close((uv_handle_t *)handle, NULL);
-}
-
-static void make_server(bool virtual_time)
-{
-    scheduler = (struct usbip_scheduler){0};
-    usbip_faults_init(&bus.faults, &scheduler, seed);
-    CU_ASSERT_EQUAL_FATAL(uv_loop_init(&loop), 0);
-    add_devices();
-    server = usbip_server_new(&loop, &(struct usbip_server_options){.bus = &bus,
-                                                                    .scheduler = &scheduler,
-                                                                    .virtual_time = virtual_time});
-    CU_ASSERT_PTR_NOT_NULL_FATAL(server);
-}
-
-static void free_server(void)
-{
-    CU_ASSERT_EQUAL(uv_loop_close(&loop), 0);
-    usbip_bus_free(&bus);
-    usbip_scheduler_free(&scheduler);
-}
-
-static void *run_loop(void *unused)
-{
-    (void)unused;
-    uv_run(&loop, UV_RUN_DEFAULT);
-    return NULL;
-}
-
-/* Connections inherit it from the listener. */
-static void set_send_buffer_size(uv_handle_t *handle, void *unused)
-{
-    (void)unused;
-    if (uv_handle_get_type(handle) == UV_TCP)
-        CU_ASSERT_EQUAL_FATAL(uv_send_buffer_size(handle, &buffer_size), 0);
-}
-
-static void listen_on(const char *address)
-{
-    port = usbip_server_listen(server, address, bound, error_text);
-    CU_ASSERT_FATAL(port > 0);
-    if (buffer_size > 0)
-        uv_walk(&loop, set_send_buffer_size, NULL);
-    uv_async_init(&loop, &stop_request, on_stop);
-    CU_ASSERT_EQUAL_FATAL(pthread_create(&thread, NULL, run_loop, NULL), 0);
-}
-
-static void start_server_on(const char *address)
-{
-    make_server(false);
-    listen_on(address);
-}
-
-static void start_server(void)
-{
-    start_server_on("127.0.0.1:0");
-}
-
-static void stop_server(void)
-{
-    uv_async_send(&stop_request);
-    pthread_join(thread, NULL);
-    free_server();
-}
-
-/* ---- A client ---- */
-
-static int connect_client(void)
-{
-    const struct sockaddr_in address = {
-        .sin_family = AF_INET,
-        .sin_port = htons((uint16_t)port),
-        .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-    };
-    const struct timeval timeout = {.tv_sec = TIMEOUT_S};
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    CU_ASSERT_FATAL(fd >= 0);
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
-    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout);
-    if (buffer_size > 0)
-        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &buffer_size, sizeof buffer_size);
-    CU_ASSERT_EQUAL_FATAL(connect(fd, (const struct sockaddr *)&address, sizeof address), 0);
-    return fd;
-}
-
-static void send_all(int fd, const void *data, size_t size)
-{
-    CU_ASSERT_EQUAL_FATAL(send(fd, data, size, MSG_NOSIGNAL), (ssize_t)size);
-}
-
-static void receive_all(int fd, void *data, size_t size)
-{
-    CU_ASSERT_EQUAL_FATAL(recv(fd, data, size, MSG_WAITALL), (ssize_t)size);
-}
-
-/* True when the server has closed the connection, and nothing came before. */
-static bool is_closed(int fd)
-{
-    char byte;
-    return recv(fd, &byte, 1, 0) == 0;
-}
-
-static void request_devlist(int fd)
-{
-    uint8_t request[USBIP_OP_COMMON_SIZE];
-    usbip_encode_op_common(request, &(struct usbip_op_common){USBIP_VERSION, OP_REQ_DEVLIST, 0});
-    send_all(fd, request, sizeof request);
-}
-
-static unsigned receive_devlist(int fd)
-{
-    uint8_t header[USBIP_DEVLIST_REPLY_HEADER_SIZE];
-    receive_all(fd, header, sizeof header);
-    unsigned count = header[11];
-    for (unsigned i = 0; i < count; i++) {
-        uint8_t record[USBIP_DEVICE_RECORD_SIZE + 2 * USBIP_INTERFACE_RECORD_SIZE];
-        receive_all(fd, record, sizeof record);
-    }
-    return count;
-}
-
-static unsigned listed_devices(void)
-{
-    int fd = connect_client();
-    request_devlist(fd);
-    unsigned count = receive_devlist(fd);
-    CU_ASSERT_TRUE(is_closed(fd));
-    close(fd);
-    return count;
-}
-
-static void make_submit(uint8_t bytes[USBIP_HEADER_SIZE], unsigned device, uint32_t seqnum,
-                        uint32_t ep, bool in, uint32_t length)
-{
-    const struct usbip_header header = {
-        .command = USBIP_CMD_SUBMIT,
-        .seqnum = seqnum,
-        .devid = 1 << 16 | device,
-        .direction = in ? USBIP_DIR_IN : USBIP_DIR_OUT,
-        .ep = ep,
-        .cmd_submit.transfer_buffer_length = length,
-    };
-    usbip_encode_header(bytes, &header);
-}
-
-/* Attaches to device 1 or 2 and configures it. Returns -1 when the device is busy. */
-static int try_import(unsigned device)
-{
-    char busid[8];
-    uint8_t bytes[USBIP_IMPORT_REPLY_SIZE];
-    struct usbip_op_common reply;
-    int fd = connect_client();
-    snprintf(busid, sizeof busid, "1-%u", device);
-    usbip_encode_import_request(bytes, busid);
-    send_all(fd, bytes, USBIP_IMPORT_REQUEST_SIZE);
-    receive_all(fd, bytes, USBIP_OP_COMMON_SIZE);
-    usbip_decode_op_common(bytes, &reply);
-    if (reply.status != 0) {
-        CU_ASSERT_EQUAL(reply.status, USBIP_ST_DEV_BUSY);
-        close(fd);
-        return -1;
-    }
-    receive_all(fd, bytes, USBIP_DEVICE_RECORD_SIZE);
-    make_submit(bytes, device, 1, 0, false, 0);
-    usbip_encode_setup(bytes + 40, &(struct usbip_setup){0, USB_REQ_SET_CONFIGURATION, 1, 0, 0});
-    send_all(fd, bytes, USBIP_HEADER_SIZE);
-    receive_all(fd, bytes, URB_REPLY);
-    return fd;
-}
-
-static int import(unsigned device)
-{
-    int fd = try_import(device);
-    CU_ASSERT_FATAL(fd >= 0);
-    return fd;
-}
-
-/* Sends text to the echoing device and compares what comes back. */
-static void exchange(int fd, unsigned device, const char *text)
-{
-    const size_t headers = 2 * (size_t)USBIP_HEADER_SIZE;
-    uint8_t bytes[2 * USBIP_HEADER_SIZE + 256];
-    struct usbip_header header;
-    size_t size = strlen(text);
-    REQUIRE(size <= sizeof bytes - headers);
-    make_submit(bytes, device, 2, 1, true, 256);
-    make_submit(bytes + USBIP_HEADER_SIZE, device, 3, 1, false, (uint32_t)size);
-    memcpy(bytes + headers, text, size); /* NOLINT(bugprone-not-null-terminated-result): bytes */
-    send_all(fd, bytes, headers + size);
-    for (int i = 0; i < 2; i++) {
-        receive_all(fd, bytes, URB_REPLY);
-        CU_ASSERT_EQUAL_FATAL(usbip_decode_header(bytes, &header), 0);
-        CU_ASSERT_EQUAL(header.ret_submit.status, 0);
-        CU_ASSERT_EQUAL_FATAL(header.ret_submit.actual_length, size);
-        if (header.seqnum == 2) {
-            receive_all(fd, bytes, size);
-            CU_ASSERT_EQUAL(memcmp(bytes, text, size), 0);
-        }
-    }
-}
-
-/* Until the server has seen that the one before is gone. Each attempt is a round trip. */
-static int import_when_free(unsigned device)
-{
-    for (int i = 0; i < 100000; i++) {
-        int fd = try_import(device);
-        if (fd >= 0)
-            return fd;
-    }
-    CU_FAIL_FATAL("the device stays busy");
-    return -1;
-}
-
-/* Closes with a reset. */
-static void reset_client(int fd)
-{
-    const struct linger linger = {.l_onoff = 1, .l_linger = 0};
-    setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
-    close(fd);
-}
 
 /* ---- Tests ---- */
 
@@ -383,97 +114,6 @@ static void test_protocol_error(void)
     close(import_when_free(1));
     close(other);
     stop_server();
-}
-
-/* What has been sent to and received from a client that writes ahead of its reading. */
-struct slow_client {
-    int fd;
-    uint8_t *output, *input;
-    size_t output_size, sent, input_size, received;
-};
-
-/* Of all that is echoed. Two places look alike seldom, whatever lies between them. */
-static uint8_t echoed_byte(size_t at)
-{
-    return (uint8_t)(at ^ at >> 7 ^ at >> 15);
-}
-
-/* An OUT transfer and an IN transfer each. Where the latter comes first, the echo goes straight
- * into it. */
-static void make_pairs(struct slow_client *client, uint32_t count, bool in_first)
-{
-    const size_t pair = 2 * USBIP_HEADER_SIZE + PIECE;
-    client->output_size = client->input_size = count * pair;
-    client->output = malloc(client->output_size);
-    client->input = malloc(client->input_size);
-    REQUIRE(client->output && client->input);
-    for (uint32_t i = 0; i < count; i++) {
-        uint8_t *in = client->output + i * pair, *out = in + USBIP_HEADER_SIZE;
-        if (!in_first) {
-            out = in;
-            in += USBIP_HEADER_SIZE + PIECE;
-        }
-        make_submit(in, 1, 2 * i + 3, 1, true, PIECE);
-        make_submit(out, 1, 2 * i + 2, 1, false, PIECE);
-        for (size_t j = 0; j < PIECE; j++)
-            out[USBIP_HEADER_SIZE + j] = echoed_byte((size_t)i * PIECE + j);
-    }
-}
-
-/* Sends as long as the socket takes something within a tenth of a second. */
-static void send_until_blocked(struct slow_client *client)
-{
-    struct pollfd poll_fd = {.fd = client->fd, .events = POLLOUT};
-    while (client->sent < client->output_size && poll(&poll_fd, 1, 100) > 0) {
-        ssize_t size = send(client->fd, client->output + client->sent,
-                            client->output_size - client->sent, MSG_NOSIGNAL | MSG_DONTWAIT);
-        CU_ASSERT_FATAL(size > 0);
-        client->sent += (size_t)size;
-    }
-}
-
-static void finish(struct slow_client *client)
-{
-    struct pollfd poll_fd = {.fd = client->fd};
-    while (client->received < client->input_size) {
-        poll_fd.events = POLLIN;
-        if (client->sent < client->output_size)
-            poll_fd.events |= POLLOUT;
-        CU_ASSERT_FATAL(poll(&poll_fd, 1, TIMEOUT_S * 1000) > 0);
-        if (poll_fd.revents & POLLIN) {
-            ssize_t size = recv(client->fd, client->input + client->received,
-                                client->input_size - client->received, MSG_DONTWAIT);
-            CU_ASSERT_FATAL(size > 0);
-            client->received += (size_t)size;
-        }
-        if (poll_fd.revents & POLLOUT) {
-            ssize_t size = send(client->fd, client->output + client->sent,
-                                client->output_size - client->sent, MSG_NOSIGNAL | MSG_DONTWAIT);
-            CU_ASSERT_FATAL(size > 0);
-            client->sent += (size_t)size;
-        }
-    }
-}
-
-/* Every byte has come back, in order. */
-static bool is_echo(const struct slow_client *client)
-{
-    size_t at = 0, bytes = 0;
-    while (at < client->input_size) {
-        struct usbip_header header;
-        if (usbip_decode_header(client->input + at, &header) < 0 || header.ret_submit.status != 0)
-            return false;
-        at += USBIP_HEADER_SIZE;
-        if (header.seqnum % 2 == 0)
-            continue;
-        for (size_t i = 0; i < header.ret_submit.actual_length; i++, bytes++) {
-            if (client->input[at + i] != echoed_byte(bytes))
-                return false;
-        }
-        at += header.ret_submit.actual_length;
-    }
-    const size_t pair = 2 * USBIP_HEADER_SIZE + PIECE;
-    return bytes == client->output_size / pair * PIECE;
 }
 
 static void test_slow_reader(void)
@@ -743,19 +383,6 @@ static void test_port_in_use(void)
 
 /* ---- Faults ---- */
 
-/* Before the server runs. */
-static void start_server_with(bool virtual_time, const char *const faults[])
-{
-    make_server(virtual_time);
-    for (; *faults; faults++) {
-        struct usbip_fault_options options;
-        char text[USBIP_FAULT_ERROR_SIZE];
-        CU_ASSERT_TRUE_FATAL(usbip_fault_options_parse(&options, *faults, text));
-        CU_ASSERT_PTR_NOT_NULL_FATAL(usbip_fault_add(&bus.faults, &options, NULL, NULL, text));
-    }
-    listen_on("127.0.0.1:0");
-}
-
 /* Sends a request for a list, with more behind it that the server has not read when it is done. */
 static void request_devlist_and_more(int fd)
 {
@@ -1003,17 +630,16 @@ static void test_late_timers(void)
     timer = (struct usbip_timer){.fired = be_late};
     make_server(false);
     usbip_timer_arm(&scheduler, &timer, 0);
-    port = usbip_server_listen(server, "127.0.0.1:0", bound, error_text);
-    uv_async_init(&loop, &stop_request, on_stop);
-    CU_ASSERT_EQUAL_FATAL(pthread_create(&thread, NULL, run_loop, NULL), 0);
+    listen_on("127.0.0.1:0");
     /* Often enough for a delay that grows with every turn of the loop to be seen. */
     for (int i = 0; i < 10; i++)
         CU_ASSERT_EQUAL(listed_devices(), 2);
     stop_server();
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    take_server_arguments(argc, argv);
     CU_TestInfo tests[] = {
         {"devlist", test_devlist},
         {"two clients", test_two_clients},
