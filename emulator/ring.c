@@ -113,13 +113,15 @@ static void wait(struct usbip_ring *ring, unsigned count)
 void usbip_ring_end(struct usbip_ring *ring)
 {
     ring->over = true;
-    if (ring->in_flight == 0 || ring->broken)
-        return;
-    struct io_uring_sqe *sqe = request(ring);
-    io_uring_prep_cancel64(sqe, 0, IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL);
-    io_uring_sqe_set_data64(sqe, CANCEL);
-    while (ring->in_flight > 0 && !ring->broken)
-        wait(ring, ring->in_flight);
+    /* Again when something was about to begin, and could not be found. */
+    while (ring->in_flight > 0 && !ring->broken) {
+        if (io_uring_sq_space_left(&ring->uring) > 0) {
+            struct io_uring_sqe *sqe = request(ring);
+            io_uring_prep_cancel64(sqe, 0, IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL);
+            io_uring_sqe_set_data64(sqe, CANCEL);
+        }
+        wait(ring, 1);
+    }
 }
 
 struct usbip_ring_result usbip_ring_exchange(struct usbip_ring *ring, void *data, size_t size)
@@ -130,7 +132,11 @@ struct usbip_ring_result usbip_ring_exchange(struct usbip_ring *ring, void *data
     ring->result = (struct usbip_ring_result){.received = -EAGAIN};
     if (ring->data) {
         sqe = request(ring);
-        io_uring_prep_send(sqe, ring->socket, ring->data, ring->size, MSG_NOSIGNAL | MSG_DONTWAIT);
+        io_uring_prep_send(sqe, ring->socket, ring->data, ring->size,
+                           MSG_NOSIGNAL | MSG_DONTWAIT | MSG_WAITALL);
+        /* What does not all fit has failed, and then nothing waits. */
+        if (data)
+            io_uring_sqe_set_flags(sqe, IOSQE_IO_LINK);
         io_uring_sqe_set_data64(sqe, SEND);
         ring->data = NULL;
         wanted++;

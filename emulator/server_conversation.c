@@ -72,10 +72,8 @@ static bool exchange(struct connection *connection, uint64_t end_us)
     struct usbip_server *server = connection->server;
     size_t room = usbip_device_session_read_size(connection->session, USBIP_SERVER_READ_SIZE);
     struct usbip_ring_result result = usbip_ring_exchange(server->ring, server->read_buffer, room);
-    bool fails = result.received < 0 && result.received != UV_EAGAIN;
-    /* To write after the error has been received would be a SIGPIPE. */
     if (connection->queued.len > 0)
-        end_sending(connection, fails ? result.received : result.sent);
+        end_sending(connection, result.sent);
     if (connection->closing || result.received == UV_EAGAIN)
         return false;
     server->spoke = true;
