@@ -17,6 +17,7 @@ struct usbip_ring {
     const void *data; /* to be sent; NULL: nothing */
     size_t size;
     unsigned in_flight; /* requests */
+    bool enabled;
     bool over;
     bool broken;
     bool received; /* in this exchange */
@@ -29,11 +30,11 @@ struct usbip_ring *usbip_ring_new(void)
     if (!ring)
         return NULL;
     if (io_uring_queue_init(ENTRIES, &ring->uring,
-                            IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN) < 0) {
+                            IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
+                                IORING_SETUP_R_DISABLED) < 0) {
         free(ring);
         return NULL;
     }
-    io_uring_register_ring_fd(&ring->uring); /* without it, it works too */
     return ring;
 }
 
@@ -52,8 +53,20 @@ static struct io_uring_sqe *request(struct usbip_ring *ring)
     return io_uring_get_sqe(&ring->uring);
 }
 
+/* From now on it is this thread's. */
+static void enable(struct usbip_ring *ring)
+{
+    ring->enabled = true;
+    if (io_uring_enable_rings(&ring->uring) < 0)
+        ring->broken = true;
+    else
+        io_uring_register_ring_fd(&ring->uring); /* without it, it works too */
+}
+
 void usbip_ring_begin(struct usbip_ring *ring, int socket, int other, uint64_t limit_us)
 {
+    if (!ring->enabled)
+        enable(ring);
     ring->socket = socket;
     ring->over = false;
     ring->limit = (struct __kernel_timespec){
@@ -113,13 +126,15 @@ static void wait(struct usbip_ring *ring, unsigned count)
 void usbip_ring_end(struct usbip_ring *ring)
 {
     ring->over = true;
-    if (ring->in_flight == 0 || ring->broken)
-        return;
-    struct io_uring_sqe *sqe = request(ring);
-    io_uring_prep_cancel64(sqe, 0, IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL);
-    io_uring_sqe_set_data64(sqe, CANCEL);
-    while (ring->in_flight > 0 && !ring->broken)
-        wait(ring, ring->in_flight);
+    /* Again when something was about to begin, and could not be found. */
+    while (ring->in_flight > 0 && !ring->broken) {
+        if (io_uring_sq_space_left(&ring->uring) > 0) {
+            struct io_uring_sqe *sqe = request(ring);
+            io_uring_prep_cancel64(sqe, 0, IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL);
+            io_uring_sqe_set_data64(sqe, CANCEL);
+        }
+        wait(ring, 1);
+    }
 }
 
 struct usbip_ring_result usbip_ring_exchange(struct usbip_ring *ring, void *data, size_t size)
@@ -130,7 +145,11 @@ struct usbip_ring_result usbip_ring_exchange(struct usbip_ring *ring, void *data
     ring->result = (struct usbip_ring_result){.received = -EAGAIN};
     if (ring->data) {
         sqe = request(ring);
-        io_uring_prep_send(sqe, ring->socket, ring->data, ring->size, MSG_NOSIGNAL | MSG_DONTWAIT);
+        io_uring_prep_send(sqe, ring->socket, ring->data, ring->size,
+                           MSG_NOSIGNAL | MSG_DONTWAIT | MSG_WAITALL);
+        /* What does not all fit has failed, and then nothing waits. */
+        if (data)
+            io_uring_sqe_set_flags(sqe, IOSQE_IO_LINK);
         io_uring_sqe_set_data64(sqe, SEND);
         ring->data = NULL;
         wanted++;

@@ -2,7 +2,7 @@
  * Talking over one socket with io_uring: to send, and to wait for what comes next, is one system
  * call instead of three. By turns, which end when something else wants attention.
  *
- * One thread, the one that makes it: in another one the ring breaks. Linux 6.1 and later; where
+ * One thread, that of the first turn: in another one the ring breaks. Linux 6.1 and later; where
  * there is no io_uring, or it is not allowed, as in many containers, there is no ring.
  */
 #ifndef EMULATOR_RING_H
@@ -30,14 +30,16 @@ void usbip_ring_begin(struct usbip_ring *ring, int socket, int other, uint64_t l
 void usbip_ring_send(struct usbip_ring *ring, const void *data, size_t size);
 
 struct usbip_ring_result {
-    /* Bytes; 0 at the end of the stream; or -errno, -EAGAIN when the turn ended before any came. */
+    /* Bytes; 0 at the end of the stream; or -errno, -EAGAIN when the turn ended before any came, or
+     * not all could be sent. */
     ptrdiff_t received;
     ptrdiff_t sent; /* bytes of what was to be sent, or -errno */
 };
 
 /*
- * Sends, and waits until something has come or the turn is over. Afterwards neither buffer is used
- * any more. Without `data` it only sends. Not with `data` when the turn is over.
+ * Sends, and when all is sent, waits until something has come or the turn is over. Afterwards
+ * neither buffer is used any more. Without `data` it only sends. Not with `data` when the turn is
+ * over.
  */
 struct usbip_ring_result usbip_ring_exchange(struct usbip_ring *ring, void *data, size_t size);
 

@@ -3,8 +3,9 @@
  *
  * Everything that a client has sent is read at once, and everything that is to be sent to it goes
  * out in one write per turn of the loop, unless a fault wants pieces; what comes back from where it
- * was read goes out before more is read. While one client talks alone, that goes over
- * io_uring, where there is one. One thread.
+ * was read goes out before more is read. While one client talks alone, that goes over io_uring,
+ * where there is one: then a turn of the loop may take as long as USBIP_SERVER_CONVERSATION_US
+ * says, though it ends at once when a descriptor of the loop has news. One thread.
  */
 #ifndef EMULATOR_SERVER_H
 #define EMULATOR_SERVER_H

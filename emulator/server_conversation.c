@@ -3,24 +3,13 @@
 /* As often a full buffer is followed by another reading before there are answers. */
 enum { MAX_READINGS = 32 };
 
-static bool has_ring(struct usbip_server *server)
-{
-    if (server->options.without_io_uring || server->has_no_ring)
-        return false;
-    if (!server->ring)
-        server->ring = usbip_ring_new();
-    server->has_no_ring = !server->ring;
-    return !server->has_no_ring;
-}
-
-/* In another thread than the one that it was made in, for example. libuv goes on in its place. */
+/* In another thread than before, for example. libuv goes on in its place. */
 static void drop_broken_ring(struct usbip_server *server)
 {
     if (!usbip_ring_is_broken(server->ring))
         return;
     usbip_ring_free(server->ring);
     server->ring = NULL;
-    server->has_no_ring = true;
 }
 
 static bool takes_input(const struct connection *connection)
@@ -110,10 +99,8 @@ static bool exchange(struct connection *connection, uint64_t end_us)
     struct usbip_server *server = connection->server;
     size_t room = read_size(connection);
     struct usbip_ring_result result = usbip_ring_exchange(server->ring, server->read_buffer, room);
-    bool fails = result.received < 0 && result.received != UV_EAGAIN;
-    /* To write after the error has been received would be a SIGPIPE. */
     if (connection->queued.len > 0)
-        end_sending(connection, fails ? result.received : result.sent);
+        end_sending(connection, result.sent);
     if (connection->closing || result.received == UV_EAGAIN)
         return false;
     server->speaker = connection;
@@ -146,8 +133,8 @@ static bool converse(struct usbip_server *server, struct connection *connection,
 {
     uint64_t now_us = usbip_server_now_us(server), end_us;
     uv_os_fd_t socket;
-    if (server->options.virtual_time || !can_go_on(connection) ||
-        usbip_server_others_active_until_us(connection) > now_us || !has_ring(server) ||
+    if (!server->ring || !can_go_on(connection) ||
+        usbip_server_others_active_until_us(connection) > now_us ||
         uv_fileno((uv_handle_t *)&connection->socket, &socket) < 0)
         return false;
     end_us = end_of_turn(server, now_us, until_us);

@@ -3,7 +3,7 @@
  * over io_uring. What may come in between, and what ends it. `--no-io-uring` is an argument: then
  * all is to be the same, but for the turns of the loop that it takes.
  */
-#include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -18,7 +18,8 @@ enum {
     ROUNDS = 1000,
     FEW = 20,
     ANSWER_SIZE = URB_REPLY + USB_DT_DEVICE_SIZE,
-    BURST = 4000,      /* requests, no more than may wait */
+    BURST = 4000, /* requests, no more than may wait */
+    SMALL_BURST = 50,
     SLOW_PAIRS = 8192, /* 32 MiB each way, more than all buffers together */
     SMALL_BUFFER = 16 << 10,
     SILENCE_MS = 200,
@@ -116,18 +117,27 @@ static void stop_talker(struct talker *talker)
     pthread_join(talker->thread, NULL);
 }
 
+static uint64_t hrtime_us(void)
+{
+    return uv_hrtime() / 1000;
+}
+
 /* ---- What is said ---- */
 
-static int lowest_descriptor(void)
+static unsigned open_descriptors(void)
 {
-    int fd = dup(0);
-    close(fd);
-    return fd;
+    unsigned count = 0;
+    for (int fd = 0; fd < 1024; fd++)
+        count += fcntl(fd, F_GETFD) >= 0;
+    return count;
 }
 
 static void test_round_trips(void)
 {
-    int lowest = lowest_descriptor();
+    /* What libuv opens with its first loop stays. */
+    start_server();
+    stop_server();
+    unsigned before = open_descriptors();
     start_server();
     int fd = import(1);
     unsigned turns = loop_turns;
@@ -141,7 +151,7 @@ static void test_round_trips(void)
         exchange(fd, 1, "back and forth");
     close(fd);
     stop_server();
-    CU_ASSERT_EQUAL(lowest_descriptor(), lowest);
+    CU_ASSERT_EQUAL(open_descriptors(), before);
 }
 
 /* Requests that come byte by byte, and several at once. */
@@ -164,6 +174,34 @@ static void test_pieces(void)
     stop_server();
 }
 
+/* The rest of answers that do not fit into the socket does not wait for the turn's end. */
+static void test_much_at_once(void)
+{
+    const uint32_t count = 1000;
+    uint8_t *questions = malloc(count * (size_t)USBIP_HEADER_SIZE);
+    unsigned soon = 0;
+    REQUIRE(questions != NULL);
+    for (uint32_t i = 0; i < count; i++)
+        make_question(questions + (size_t)i * USBIP_HEADER_SIZE, i);
+    buffer_size = SMALL_BUFFER;
+    start_server();
+    int fd = import(1);
+    for (int round = 0; round < FEW; round++) {
+        talk(fd, FEW);
+        uint64_t began_us = hrtime_us();
+        send_all(fd, questions, count * (size_t)USBIP_HEADER_SIZE);
+        for (uint32_t i = 0; i < count; i++)
+            hear(fd, i);
+        soon += hrtime_us() - began_us < USBIP_SERVER_CONVERSATION_US - 500;
+    }
+    printf("%u of %d soon ... ", soon, FEW);
+    CU_ASSERT(soon > FEW / 4);
+    close(fd);
+    stop_server();
+    buffer_size = 0;
+    free(questions);
+}
+
 /* Answers that do not fit into the socket as a whole. */
 static void test_bursts(void)
 {
@@ -180,8 +218,14 @@ static void test_bursts(void)
         for (uint32_t i = 0; i < BURST; i++)
             hear(fd, i);
     }
-    talk(fd, FEW);
     /* And gone without reading. */
+    for (int round = 0; round < FEW; round++) {
+        for (int i = 0; i < round; i++)
+            send_all(fd, questions, (size_t)SMALL_BURST * USBIP_HEADER_SIZE);
+        reset_client(fd);
+        fd = import_when_free(1);
+        talk(fd, FEW);
+    }
     send_all(fd, questions, (size_t)BURST * USBIP_HEADER_SIZE);
     reset_client(fd);
     close(import_when_free(1));
@@ -337,11 +381,6 @@ static void test_faults(void)
 }
 
 /* ---- Time ---- */
-
-static uint64_t hrtime_us(void)
-{
-    return uv_hrtime() / 1000;
-}
 
 /* A timer that is due earlier than the turn's end does not wait for it, while nothing else comes.
  */
@@ -552,6 +591,7 @@ int main(int argc, char **argv)
     CU_TestInfo tests[] = {
         {"round trips", test_round_trips},
         {"pieces", test_pieces},
+        {"much at once", test_much_at_once},
         {"bursts", test_bursts},
         {"slow reader", test_slow_reader},
         {"second client", test_second_client},

@@ -101,6 +101,7 @@ expect 1 'usbip-emulator: cannot write missing/file: No such file or directory' 
 for name in strict linux usbipd-win jiegec usbip-python; do
     [[ $("$tool" --help) == *"$name"* ]] || fail "--help does not name $name"
 done
+[[ $("$tool" --help) == *--no-io-uring* ]] || fail "--help does not name --no-io-uring"
 [[ $("$tool" --version) == "usbip-emulator "[0-9]* ]] || fail "--version"
 
 # It serves, and says what.
@@ -128,6 +129,15 @@ printf '\x01\x11\x80\x05\0\0\0\0\x01\x11\x80\x05\0\0\0\0' >&4
 [ "$(head -c 664 <&4 | wc -c)" = 664 ] || fail "two device lists on one connection"
 stop TERM
 exec 4>&-
+
+# Without io_uring it serves too.
+start --listen 127.0.0.1:0 --port-file port --no-io-uring good.lua
+exec 4<>"/dev/tcp/127.0.0.1/$(cat port)" || fail "port $(cat port) does not accept connections"
+printf '\x01\x11\x80\x05\0\0\0\0' >&4
+[ "$(head -c 332 <&4 | wc -c)" = 332 ] || fail "a device list without io_uring"
+stop TERM
+exec 4>&-
+expect 2 "usbip-emulator: --no-io-uring*$help" --no-io-uring=1 good.lua
 
 # Copies, in the order of the command line; devices beyond the limit.
 echo "device { type = 'ftdi', product = 'B' }" >other.lua
