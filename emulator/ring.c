@@ -17,7 +17,6 @@ struct usbip_ring {
     const void *data; /* to be sent; NULL: nothing */
     size_t size;
     unsigned in_flight; /* requests */
-    bool enabled;
     bool over;
     bool broken;
     bool received; /* in this exchange */
@@ -30,11 +29,11 @@ struct usbip_ring *usbip_ring_new(void)
     if (!ring)
         return NULL;
     if (io_uring_queue_init(ENTRIES, &ring->uring,
-                            IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
-                                IORING_SETUP_R_DISABLED) < 0) {
+                            IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN) < 0) {
         free(ring);
         return NULL;
     }
+    io_uring_register_ring_fd(&ring->uring); /* without it, it works too */
     return ring;
 }
 
@@ -53,20 +52,8 @@ static struct io_uring_sqe *request(struct usbip_ring *ring)
     return io_uring_get_sqe(&ring->uring);
 }
 
-/* From now on it is this thread's. */
-static void enable(struct usbip_ring *ring)
-{
-    ring->enabled = true;
-    if (io_uring_enable_rings(&ring->uring) < 0)
-        ring->broken = true;
-    else
-        io_uring_register_ring_fd(&ring->uring); /* without it, it works too */
-}
-
 void usbip_ring_begin(struct usbip_ring *ring, int socket, int other, uint64_t limit_us)
 {
-    if (!ring->enabled)
-        enable(ring);
     ring->socket = socket;
     ring->over = false;
     ring->limit = (struct __kernel_timespec){

@@ -2,7 +2,7 @@
  * Talking over one socket with io_uring: to send, and to wait for what comes next, is one system
  * call instead of three. By turns, which end when something else wants attention.
  *
- * One thread, that of the first turn: in another one the ring breaks. Linux 6.1 and later; where
+ * One thread, the one that makes it: in another one the ring breaks. Linux 6.1 and later; where
  * there is no io_uring, or it is not allowed, as in many containers, there is no ring.
  */
 #ifndef EMULATOR_RING_H

@@ -157,8 +157,6 @@ struct usbip_server *usbip_server_new(struct uv_loop_s *loop,
     server->options = *options;
     server->started_us = uv_hrtime() / 1000;
     server->started_now_us = options->scheduler->now_us;
-    if (!options->virtual_time && !options->without_io_uring)
-        server->ring = usbip_ring_new();
     uv_prepare_init(loop, &server->prepare);
     uv_check_init(loop, &server->check);
     uv_idle_init(loop, &server->busy);

@@ -3,6 +3,14 @@
 /* As often a full buffer is followed by another reading before there are answers. */
 enum { MAX_READINGS = 32 };
 
+/* In the loop's first turn, for only its thread may use it. */
+static void try_ring(struct usbip_server *server)
+{
+    server->has_tried_ring = true;
+    if (!server->options.virtual_time && !server->options.without_io_uring)
+        server->ring = usbip_ring_new();
+}
+
 /* In another thread than before, for example. libuv goes on in its place. */
 static void drop_broken_ring(struct usbip_server *server)
 {
@@ -150,6 +158,8 @@ static bool converse(struct usbip_server *server, struct connection *connection,
 
 void usbip_server_converse(struct usbip_server *server, uint64_t until_us)
 {
+    if (!server->has_tried_ring)
+        try_ring(server);
     struct connection *connection = server->speaker;
     bool alone = !server->several_spoke;
     server->speaker = NULL;

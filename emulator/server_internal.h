@@ -57,7 +57,8 @@ struct usbip_server {
     const struct connection *active;
     uint64_t active_us, other_active_us;
 
-    struct usbip_ring *ring;    /* NULL: there is none, or none any more */
+    struct usbip_ring *ring; /* NULL: there is none, or none any more */
+    bool has_tried_ring;
     struct connection *speaker; /* who said something since the last turn, */
     bool several_spoke;         /* and was not the only one */
     bool converses;             /* output may be queued for an exchange */
