@@ -1,5 +1,7 @@
 #include "emulator/server_internal.h"
 
+#include <sys/epoll.h>
+
 /* As often a full buffer is followed by another reading before there are answers. */
 enum { MAX_READINGS = 32 };
 
@@ -122,10 +124,14 @@ static bool exchange(struct connection *connection, uint64_t end_us)
 static void run_turn(struct connection *connection, int socket, uint64_t now_us, uint64_t end_us)
 {
     struct usbip_server *server = connection->server;
+    int backend_fd = uv_backend_fd(server->loop);
     if (connection->reading)
         usbip_server_stop_reading(connection);
+    /* libuv would do so only when it finds news there that are for nobody; until then each that is
+     * for the ring would end its turn. */
+    epoll_ctl(backend_fd, EPOLL_CTL_DEL, socket, NULL);
     server->talker = connection;
-    usbip_ring_begin(server->ring, socket, uv_backend_fd(server->loop), end_us - now_us);
+    usbip_ring_begin(server->ring, socket, backend_fd, end_us - now_us);
     while (exchange(connection, end_us))
         continue;
     server->converses = false;

@@ -367,13 +367,13 @@ static struct emulator_usage level(int open_files)
 static int idle_open_files(void)
 {
     struct emulator_usage usage;
-    uint8_t bytes[OP_REP_SIZE];
+    uint8_t bytes[USBIP_IMPORT_REPLY_SIZE];
     start(1);
     int fd = raw_connect(emulator.address);
     REQUIRE(fd >= 0);
-    usbip_encode_op_common(bytes, &(struct usbip_op_common){USBIP_VERSION, OP_REQ_DEVLIST, 0});
-    REQUIRE(send(fd, bytes, USBIP_OP_COMMON_SIZE, MSG_NOSIGNAL) == USBIP_OP_COMMON_SIZE);
-    REQUIRE(raw_receive(fd, bytes, sizeof bytes));
+    raw_import_request(bytes, 1);
+    REQUIRE(send(fd, bytes, USBIP_IMPORT_REQUEST_SIZE, MSG_NOSIGNAL) == USBIP_IMPORT_REQUEST_SIZE);
+    REQUIRE(raw_receive(fd, bytes, USBIP_IMPORT_REPLY_SIZE));
     REQUIRE(emulator_usage(&emulator, &usage));
     close(fd);
     CU_ASSERT_EQUAL(emulator_stop(&emulator), 0);
