@@ -281,6 +281,23 @@ static void test_second_client(void)
     stop_server();
 }
 
+/* One who is there and mostly silent takes nothing from the other. */
+static void test_silent_neighbour(void)
+{
+    start_server();
+    int fd = import(1), silent = import(2);
+    for (int i = 0; i < FEW; i++) {
+        unsigned turns = loop_turns;
+        talk(fd, ROUNDS);
+        if (with_ring)
+            CU_ASSERT(loop_turns - turns < ROUNDS / 2);
+        exchange(silent, 2, "now and then");
+    }
+    close(fd);
+    close(silent);
+    stop_server();
+}
+
 static void test_half_close(void)
 {
     start_server();
@@ -598,6 +615,7 @@ int main(int argc, char **argv)
         {"bursts", test_bursts},
         {"slow reader", test_slow_reader},
         {"second client", test_second_client},
+        {"silent neighbour", test_silent_neighbour},
         {"half-close", test_half_close},
         {"close", test_close},
         {"reset", test_reset},
