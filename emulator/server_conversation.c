@@ -1,5 +1,7 @@
 #include "emulator/server_internal.h"
 
+#include <sys/epoll.h>
+
 static bool has_ring(struct usbip_server *server)
 {
     if (server->options.without_io_uring || server->has_no_ring)
@@ -76,7 +78,6 @@ static bool exchange(struct connection *connection, uint64_t end_us)
         end_sending(connection, result.sent);
     if (connection->closing || result.received == UV_EAGAIN)
         return false;
-    server->spoke = true;
     if (result.received <= 0) {
         usbip_server_take_end(connection, (int)result.received);
         return false;
@@ -91,10 +92,10 @@ static bool exchange(struct connection *connection, uint64_t end_us)
 static void run_turn(struct connection *connection, int socket, uint64_t end_us)
 {
     struct usbip_server *server = connection->server;
-    if (connection->reading)
-        usbip_server_stop_reading(connection);
+    usbip_server_stop_reading(connection);
+    /* libuv does that only when something has come, and the turn would end with it. */
+    epoll_ctl(uv_backend_fd(server->loop), EPOLL_CTL_DEL, socket, NULL);
     server->talker = connection;
-    server->spoke = false;
     usbip_ring_begin(server->ring, socket, uv_backend_fd(server->loop),
                      USBIP_SERVER_CONVERSATION_US);
     while (exchange(connection, end_us))
@@ -105,6 +106,11 @@ static void run_turn(struct connection *connection, int socket, uint64_t end_us)
     usbip_ring_end(server->ring);
     drop_broken_ring(server);
     uv_update_time(server->loop);
+    /* The loop has to know about it before it learns what came later from others. */
+    if (server->talker) {
+        server->talker = NULL;
+        usbip_server_update_reading(connection);
+    }
 }
 
 void usbip_server_converse(struct usbip_server *server)
@@ -114,11 +120,5 @@ void usbip_server_converse(struct usbip_server *server)
     if (can_begin(server, end_us) &&
         uv_fileno((uv_handle_t *)&server->connections->socket, &socket) == 0)
         run_turn(server->connections, socket, end_us);
-    else
-        server->spoke = false;
-    if (server->spoke || !server->talker)
-        return;
-    struct connection *connection = server->talker;
-    server->talker = NULL;
-    usbip_server_update_reading(connection);
+    server->spoke = false;
 }

@@ -61,7 +61,7 @@ struct usbip_server {
     bool has_no_ring;          /* it was asked for in vain, or is broken */
     bool spoke;                /* the only client did, since the last turn */
     bool converses;            /* output may be queued for an exchange */
-    struct connection *talker; /* read by the ring, and not by libuv, also between its turns */
+    struct connection *talker; /* read by the ring, and not by libuv, in this turn */
 
     uv_tcp_t listener;
     bool has_listener;
@@ -121,8 +121,7 @@ uint64_t usbip_server_wake_rested(struct usbip_server *server);
 
 /*
  * While a single client talks with a device, sending to it and waiting for what it says next are
- * one call of io_uring. Returns after a turn of that, or at once; `spoke` says whether there is to
- * be another, and until then the loop shall not block.
+ * one call of io_uring. Returns after a turn of that, or at once. Between turns libuv reads.
  */
 void usbip_server_converse(struct usbip_server *server);
 
