@@ -61,7 +61,7 @@ static void prepare_to_wait(struct usbip_server *server, uint64_t rested_us)
     uint64_t due_us = usbip_scheduler_due_us(server->options.scheduler);
     bool rest_ends_first = server->options.virtual_time || rested_us < due_us;
     set_timer(server, rest_ends_first ? rested_us : due_us);
-    if (server->dirty || server->talker || (server->options.virtual_time && due_us != USBIP_NEVER))
+    if (server->dirty || (server->options.virtual_time && due_us != USBIP_NEVER))
         uv_idle_start(&server->busy, on_busy);
     else
         uv_idle_stop(&server->busy);

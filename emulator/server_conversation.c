@@ -125,10 +125,8 @@ static void run_turn(struct connection *connection, int socket, uint64_t now_us,
 {
     struct usbip_server *server = connection->server;
     int backend_fd = uv_backend_fd(server->loop);
-    if (connection->reading)
-        usbip_server_stop_reading(connection);
-    /* libuv would do so only when it finds news there that are for nobody; until then each that is
-     * for the ring would end its turn. */
+    usbip_server_stop_reading(connection);
+    /* libuv does that only when something has come, and the turn would end with it. */
     epoll_ctl(backend_fd, EPOLL_CTL_DEL, socket, NULL);
     server->talker = connection;
     usbip_ring_begin(server->ring, socket, backend_fd, end_us - now_us);
@@ -140,40 +138,39 @@ static void run_turn(struct connection *connection, int socket, uint64_t now_us,
     usbip_ring_end(server->ring);
     drop_broken_ring(server);
     uv_update_time(server->loop);
+    if (!server->talker)
+        return; /* closed meanwhile */
+    server->talker = NULL;
+    /* The loop has to know about it before it learns what came later from others. */
+    usbip_server_update_reading(connection);
+    if (server->speaker) {
+        connection->slice_began_us = usbip_server_now_us(server);
+        usbip_server_note_light_activity(connection);
+    }
 }
 
-/* Returns whether there may be another turn. */
-static bool converse(struct usbip_server *server, struct connection *connection, uint64_t until_us)
+static void converse(struct usbip_server *server, struct connection *connection, uint64_t until_us)
 {
     uint64_t now_us = usbip_server_now_us(server), end_us;
     uv_os_fd_t socket;
     if (!server->ring || !can_go_on(connection) ||
         usbip_server_others_active_until_us(connection) > now_us ||
         uv_fileno((uv_handle_t *)&connection->socket, &socket) < 0)
-        return false;
+        return;
     end_us = end_of_turn(server, now_us, until_us);
-    if (end_us == 0)
-        return false;
-    run_turn(connection, socket, now_us, end_us);
-    if (!server->speaker || connection->closing)
-        return false;
-    connection->slice_began_us = usbip_server_now_us(server);
-    usbip_server_note_light_activity(connection);
-    return true;
+    if (end_us > 0)
+        run_turn(connection, socket, now_us, end_us);
 }
 
 void usbip_server_converse(struct usbip_server *server, uint64_t until_us)
 {
-    if (!server->has_tried_ring)
-        try_ring(server);
     struct connection *connection = server->speaker;
     bool alone = !server->several_spoke;
+    if (!server->has_tried_ring)
+        try_ring(server);
     server->speaker = NULL;
     server->several_spoke = false;
-    if (connection && alone && converse(server, connection, until_us))
-        return;
-    connection = server->talker;
-    server->talker = NULL;
-    if (connection)
-        usbip_server_update_reading(connection);
+    if (connection && alone)
+        converse(server, connection, until_us);
+    server->speaker = NULL;
 }

@@ -62,7 +62,7 @@ struct usbip_server {
     struct connection *speaker; /* who said something since the last turn, */
     bool several_spoke;         /* and was not the only one */
     bool converses;             /* output may be queued for an exchange */
-    struct connection *talker;  /* read by the ring, and not by libuv, also between its turns */
+    struct connection *talker;  /* read by the ring, and not by libuv, in this turn */
 
     uv_tcp_t listener;
     bool has_listener;
@@ -127,8 +127,7 @@ uint64_t usbip_server_wake_rested(struct usbip_server *server);
 /*
  * While one client talks with its device and no other light one does, sending to it and waiting for
  * what it says next are one call of io_uring. Returns after a turn of that, which ends before
- * `until_us`, or at once. While there is a talker afterwards there may be another, and the loop
- * shall not block.
+ * `until_us`, or at once. Between turns libuv reads.
  */
 void usbip_server_converse(struct usbip_server *server, uint64_t until_us);
 

@@ -328,6 +328,25 @@ static void test_close(void)
     stop_server();
 }
 
+/* Who closes and comes back at once finds the device free, as a rule. */
+static void test_coming_back(void)
+{
+    enum { TIMES = 1000 };
+    unsigned busy = 0;
+    start_server();
+    for (int i = 0; i < TIMES; i++) {
+        int fd = try_import(1);
+        busy += fd < 0;
+        if (fd < 0)
+            fd = import_when_free(1);
+        talk(fd, 2);
+        close(fd);
+    }
+    printf("%u of %d times busy ... ", busy, TIMES);
+    CU_ASSERT(busy <= 2);
+    stop_server();
+}
+
 static void test_reset(void)
 {
     start_server();
@@ -618,6 +637,7 @@ int main(int argc, char **argv)
         {"silent neighbour", test_silent_neighbour},
         {"half-close", test_half_close},
         {"close", test_close},
+        {"coming back", test_coming_back},
         {"reset", test_reset},
         {"faults that cut", test_cuts},
         {"faults", test_faults},
