@@ -102,7 +102,7 @@ void usbip_server_lose(struct connection *connection, int status)
  * Heavy ones are equals. Beside light ones they rest.
  */
 
-static bool is_alone(const struct connection *connection)
+bool usbip_server_is_alone(const struct connection *connection)
 {
     return !connection->next && !connection->previous;
 }
@@ -161,9 +161,9 @@ static void on_allocate(uv_handle_t *handle, size_t suggested, uv_buf_t *buffer)
     struct connection *connection = handle->data;
     size_t size = USBIP_SERVER_READ_SIZE;
     (void)suggested;
-    if (is_alone(connection) && !connection->lingering) {
+    if (usbip_server_is_alone(connection) && !connection->lingering) {
         size = usbip_device_session_read_size(connection->session, size);
-    } else if (!is_alone(connection)) {
+    } else if (!usbip_server_is_alone(connection)) {
         connection->slice_began_us = usbip_server_now_us(connection->server);
         if (connection->slice_began_us < usbip_server_others_active_until_us(connection))
             size = USBIP_SERVER_SLICE_SIZE;
@@ -233,7 +233,7 @@ static void on_read(uv_stream_t *stream, ssize_t size, const uv_buf_t *buffer)
     }
     if (!usbip_server_take_input(connection, buffer->base, (size_t)size))
         return;
-    if (!is_alone(connection) && (size_t)size == buffer->len) {
+    if (!usbip_server_is_alone(connection) && (size_t)size == buffer->len) {
         end_slice(connection);
         return;
     }

@@ -2,7 +2,8 @@
 
 #include <sys/epoll.h>
 
-/* As often a full buffer is followed by another reading before there are answers. */
+/* As often a full buffer is followed by another reading before there are answers, if nobody else is
+ * there who might wait. */
 enum { MAX_READINGS = 32 };
 
 /* In the loop's first turn, for only its thread may use it. */
@@ -87,6 +88,7 @@ static void end_sending(struct connection *connection, ptrdiff_t sent)
 static bool take(struct connection *connection, ptrdiff_t received, size_t room)
 {
     struct usbip_server *server = connection->server;
+    int most = usbip_server_is_alone(connection) ? MAX_READINGS : 1;
     for (int readings = 1;; readings++) {
         if (received == UV_EAGAIN)
             return true;
@@ -96,7 +98,7 @@ static bool take(struct connection *connection, ptrdiff_t received, size_t room)
         }
         if (!usbip_server_take_input(connection, server->read_buffer, (size_t)received))
             return false;
-        if ((size_t)received < room || readings == MAX_READINGS || !takes_input(connection))
+        if ((size_t)received < room || readings == most || !takes_input(connection))
             return true;
         room = read_size(connection);
         received = usbip_ring_receive(server->ring, server->read_buffer, room);

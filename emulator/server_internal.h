@@ -97,6 +97,7 @@ int usbip_server_start_connection(struct connection *connection);
 void usbip_server_close_connection(struct connection *connection);
 /* The same, after words about a libuv error. */
 void usbip_server_lose(struct connection *connection, int status);
+bool usbip_server_is_alone(const struct connection *connection);
 
 /* A light client said something when its slice began. */
 void usbip_server_note_light_activity(const struct connection *connection);
