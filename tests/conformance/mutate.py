@@ -105,7 +105,7 @@ SUITE = "bazel-bin/tests/conformance/usbip-conformance"
 DEVICES = ["tests/conformance/device.lua", "tests/conformance/second.lua"]
 ROOMS = ["capture", "emulator", "protocol"]
 OTHER_PROGRAMS = ["capture/record_main.c"]
-LIBRARIES = ["libuv", "lua5.4", "jansson", "libpcap", "zlib"]
+LIBRARIES = ["libuv", "liburing", "lua5.4", "jansson", "libpcap", "zlib"]
 RUN_LIMIT_S = 300
 
 
