@@ -117,16 +117,17 @@ fault length:endpoint=0x81,after=9,by=100000 1 'moved .* bytes instead of 512' -
 fault length:endpoint=1,after=9 1 'moved 65 bytes instead of 64' --test echo
 fault reorder:endpoint=0x81,after=9 1 'of the stream is 0x.. instead of' --test echo
 fault duplicate:after=30 1 'answers none of the URBs' --test echo
-# Replies that do not come, and links that end; how an end looks depends on who was quicker.
+# Replies that do not come, and links that end: soon behind the beginning, for on a busy machine a run may not get far.
+# How an end looks depends on who was quicker.
 lost='closed the connection\|Connection reset by peer\|Broken pipe'
 fault swallow_ret_submit:endpoint=0x81,after=9 1 'silent' --test echo
 fault swallow_ret_submit:endpoint=0x81,after=9 1 'bytes did not come back' --test serial
 fault swallow_ret_submit:endpoint=0x81 1 'bytes do not come back' --test serial
-fault stop_reading:after=4000 1 'silent' --test pipeline
-fault close:after=5000 1 'the server has closed the connection' --test pipeline
-fault close:after=5000 1 'the server closed the connection' --test serial
-fault reset:after=5000 1 "$lost" --test echo
-fault disconnect:on=bytes,after=4000 1 "$lost" --test echo
+fault stop_reading:after=2000 1 'silent' --test pipeline
+fault close:after=2000 1 'the server has closed the connection' --test pipeline
+fault close:after=3000 1 'the server closed the connection' --test serial
+fault reset:after=2000 1 "$lost" --test echo
+fault disconnect:on=bytes,after=1000 1 "$lost" --test echo
 wait
 
 cat "$work"/*.failed 2>/dev/null && exit 1
