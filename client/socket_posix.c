@@ -21,6 +21,7 @@
 
 #include "client/connection.h"
 #include "client/socket.h"
+#include "protocol/address.h"
 
 enum {
     MAX_PARTS = 128,               /* sent at once */
@@ -106,14 +107,10 @@ static void set_option(int fd, int level, int option, int value)
 
 static bool is_loopback(const struct sockaddr *address)
 {
-    if (address->sa_family == AF_INET)
-        return ntohl(((const struct sockaddr_in *)address)->sin_addr.s_addr) >> 24 ==
-               IN_LOOPBACKNET;
-    if (address->sa_family != AF_INET6)
-        return false;
-    const struct in6_addr *ip6 = &((const struct sockaddr_in6 *)address)->sin6_addr;
-    return IN6_IS_ADDR_LOOPBACK(ip6) ||
-           (IN6_IS_ADDR_V4MAPPED(ip6) && ip6->s6_addr[12] == IN_LOOPBACKNET);
+    if (address->sa_family == AF_INET6)
+        return usbip_is_loopback_ip6(((const struct sockaddr_in6 *)address)->sin6_addr.s6_addr);
+    return address->sa_family == AF_INET &&
+           usbip_is_loopback_ip4((const uint8_t *)&((const struct sockaddr_in *)address)->sin_addr);
 }
 
 static void set_options(int fd, const struct sockaddr *peer)

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "protocol/address.h"
+
 /* How often one client may have new output within one turn of the loop. */
 enum { MAX_ROUNDS = 16 };
 
@@ -485,13 +487,11 @@ static bool is_loopback(const struct sockaddr_storage *address)
     if (address->ss_family == AF_INET6) {
         struct sockaddr_in6 ip6;
         memcpy(&ip6, address, sizeof ip6);
-        return IN6_IS_ADDR_LOOPBACK(&ip6.sin6_addr) ||
-               (IN6_IS_ADDR_V4MAPPED(&ip6.sin6_addr) &&
-                ip6.sin6_addr.s6_addr[12] == IN_LOOPBACKNET);
+        return usbip_is_loopback_ip6(ip6.sin6_addr.s6_addr);
     }
     struct sockaddr_in ip4;
     memcpy(&ip4, address, sizeof ip4);
-    return ntohl(ip4.sin_addr.s_addr) >> IN_CLASSA_NSHIFT == IN_LOOPBACKNET;
+    return usbip_is_loopback_ip4((const uint8_t *)&ip4.sin_addr);
 }
 
 /* On this machine nothing is ever lost, and BBR, where it is the rule, paces with timers. */

@@ -1,6 +1,5 @@
 #include "protocol/address.h"
 
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,4 +26,16 @@ bool usbip_split_address(const char *address, char host[USBIP_HOST_SIZE], const 
     size_t digits = strspn(*port, "0123456789");
     return digits > 0 && digits <= 5 && (*port)[digits] == '\0' &&
            strtoul(*port, NULL, 10) <= UINT16_MAX;
+}
+
+bool usbip_is_loopback_ip4(const uint8_t address[4])
+{
+    return address[0] == 127;
+}
+
+bool usbip_is_loopback_ip6(const uint8_t address[16])
+{
+    static const uint8_t loopback[16] = {[15] = 1}, mapped[12] = {[10] = 0xff, [11] = 0xff};
+    return memcmp(address, loopback, sizeof loopback) == 0 ||
+           (memcmp(address, mapped, sizeof mapped) == 0 && usbip_is_loopback_ip4(address + 12));
 }

@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "protocol/address.h"
 #include "protocol/cdc.h"
 #include "protocol/configuration.h"
 
@@ -48,8 +49,9 @@ static void split_address(const char *address, char host[ADDRESS_SIZE], char por
 static bool is_loopback(const struct sockaddr *address)
 {
     if (address->sa_family == AF_INET6)
-        return IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)address)->sin6_addr);
-    return ntohl(((const struct sockaddr_in *)address)->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+        return usbip_is_loopback_ip6(((const struct sockaddr_in6 *)address)->sin6_addr.s6_addr);
+    return address->sa_family == AF_INET &&
+           usbip_is_loopback_ip4((const uint8_t *)&((const struct sockaddr_in *)address)->sin_addr);
 }
 
 static int open_socket(const struct addrinfo *found)

@@ -594,19 +594,27 @@ static void test_processing_does_not_wait(void)
     disconnect();
 }
 
-/* The end of a transfer's time ends the wait, too, whatever the caller would wait for. */
-static void test_deadline_of_a_transfer(void)
+/* Of an imported device; its server answers only that it is unlinked. */
+static struct usbip_transfer a_transfer_without_answer(uint8_t *buffer, uint32_t size,
+                                                       uint32_t timeout_ms)
 {
     CU_ASSERT_FATAL(bind_server(false));
     add_import_reply(USBIP_IMPORT_REPLY_SIZE);
-    add_step(STEP_RECEIVE, 2 * USBIP_HEADER_SIZE); /* CMD_SUBMIT, CMD_UNLINK */
+    add_step(STEP_RECEIVE, 2 * USBIP_HEADER_SIZE); /* CMD_SUBMIT and, unanswered, CMD_UNLINK */
     add_reply(USBIP_RET_UNLINK, 3, -USBIP_ECONNRESET, 0);
     add_step(STEP_WAIT_FOR_END, 0);
     run_server();
     import_device();
+    struct usbip_transfer transfer = a_transfer(0x81, buffer, size);
+    transfer.timeout_ms = timeout_ms;
+    return transfer;
+}
+
+/* The end of a transfer's time ends the wait, too, whatever the caller would wait for. */
+static void test_deadline_of_a_transfer(void)
+{
     uint8_t buffer[64];
-    struct usbip_transfer transfer = a_transfer(0x81, buffer, sizeof buffer);
-    transfer.timeout_ms = 350;
+    struct usbip_transfer transfer = a_transfer_without_answer(buffer, sizeof buffer, 350);
     uint64_t before_ms = usbip_now_ms();
     submit(&transfer);
     while (client.done == 0)
@@ -697,16 +705,8 @@ static void test_transfer(void)
 
 static void test_transfer_that_times_out(void)
 {
-    CU_ASSERT_FATAL(bind_server(false));
-    add_import_reply(USBIP_IMPORT_REPLY_SIZE);
-    add_step(STEP_RECEIVE, 2 * USBIP_HEADER_SIZE); /* CMD_SUBMIT and, unanswered, CMD_UNLINK */
-    add_reply(USBIP_RET_UNLINK, 3, -USBIP_ECONNRESET, 0);
-    add_step(STEP_WAIT_FOR_END, 0);
-    run_server();
-    import_device();
     uint8_t buffer[64];
-    struct usbip_transfer transfer = a_transfer(0x81, buffer, sizeof buffer);
-    transfer.timeout_ms = 20;
+    struct usbip_transfer transfer = a_transfer_without_answer(buffer, sizeof buffer, 20);
     submit(&transfer);
     CU_ASSERT_EQUAL(run_until(&client.done, 1), 0);
     CU_ASSERT_EQUAL(transfer.status, -USBIP_ETIMEDOUT);

@@ -1107,11 +1107,9 @@ static void test_restore(void)
     stop();
 }
 
-/* What comes after a restore is for the reader who has waited since before it, and in order. */
-static void test_reader_waits_for_restore(void)
+/* An open port that has "last" to read, and is restored to one that has "back". */
+static void start_and_lose(void)
 {
-    char data[16] = "";
-
     start(scripted_server_new(), "1-1");
     CU_ASSERT_EQUAL(usbip_port_set_control_lines(port, USBIP_LINE_RTS, 0), 0);
     CU_ASSERT_EQUAL_FATAL(usbip_port_open(port, PATIENCE_MS), 0);
@@ -1120,6 +1118,14 @@ static void test_reader_waits_for_restore(void)
     server->hook = greet;
     scripted_disconnect(server);
     scripted_unlock(server);
+}
+
+/* What comes after a restore is for the reader who has waited since before it, and in order. */
+static void test_reader_waits_for_restore(void)
+{
+    char data[16] = "";
+
+    start_and_lose();
     CU_ASSERT_EQUAL(usbip_port_read(port, data, sizeof(data), PATIENCE_MS), 4);
     CU_ASSERT_STRING_EQUAL(data, "last");
     CU_ASSERT_EQUAL(usbip_port_read(port, data, sizeof(data), PATIENCE_MS), 4);
@@ -1133,14 +1139,7 @@ static void test_read_all_waits_for_restore(void)
 {
     char data[16] = "";
 
-    start(scripted_server_new(), "1-1");
-    CU_ASSERT_EQUAL(usbip_port_set_control_lines(port, USBIP_LINE_RTS, 0), 0);
-    CU_ASSERT_EQUAL_FATAL(usbip_port_open(port, PATIENCE_MS), 0);
-    scripted_lock(server);
-    scripted_send(server, "last", 4);
-    server->hook = greet;
-    scripted_disconnect(server);
-    scripted_unlock(server);
+    start_and_lose();
     CU_ASSERT_EQUAL(usbip_port_read_all(port, data, 8, PATIENCE_MS), 8);
     CU_ASSERT_STRING_EQUAL(data, "lastback");
     CU_ASSERT_EQUAL(usbip_port_restore_count(port), 1);

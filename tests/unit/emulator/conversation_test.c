@@ -314,7 +314,8 @@ static void test_half_close(void)
     stop_server();
 }
 
-static void test_close(void)
+/* Clients that go, every other one without having heard the last answer. */
+static void end_conversations(void (*leave)(int fd))
 {
     start_server();
     for (int i = 0; i < FEW; i++) {
@@ -322,10 +323,25 @@ static void test_close(void)
         talk(fd, FEW);
         if (i % 2)
             ask(fd, 1);
-        close(fd);
+        leave(fd);
     }
     close(import_when_free(1));
     stop_server();
+}
+
+static void close_client(int fd)
+{
+    close(fd);
+}
+
+static void test_close(void)
+{
+    end_conversations(close_client);
+}
+
+static void test_reset(void)
+{
+    end_conversations(reset_client);
 }
 
 /* Who closes and comes back at once finds the device free, as a rule. */
@@ -344,20 +360,6 @@ static void test_coming_back(void)
     }
     printf("%u of %d times busy ... ", busy, TIMES);
     CU_ASSERT(busy <= 2);
-    stop_server();
-}
-
-static void test_reset(void)
-{
-    start_server();
-    for (int i = 0; i < FEW; i++) {
-        int fd = import_when_free(1);
-        talk(fd, FEW);
-        if (i % 2)
-            ask(fd, 1);
-        reset_client(fd);
-    }
-    close(import_when_free(1));
     stop_server();
 }
 

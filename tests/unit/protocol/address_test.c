@@ -37,11 +37,29 @@ static void test_bad(void)
     CU_ASSERT_TRUE(usbip_split_address(long_name + 1, host, &port));
 }
 
+static void test_loopback(void)
+{
+    static const uint8_t ip4[][4] = {
+        {127, 0, 0, 1}, {127, 255, 1, 0}, {126, 0, 0, 1}, {1, 0, 0, 127}};
+    for (unsigned i = 0; i < 4; i++) {
+        uint8_t mapped[16] = {[10] = 0xff, [11] = 0xff};
+        memcpy(mapped + 12, ip4[i], 4);
+        CU_ASSERT_EQUAL(usbip_is_loopback_ip4(ip4[i]), i < 2);
+        CU_ASSERT_EQUAL(usbip_is_loopback_ip6(mapped), i < 2);
+        mapped[9] = 1;
+        CU_ASSERT_FALSE(usbip_is_loopback_ip6(mapped));
+    }
+    CU_ASSERT_TRUE(usbip_is_loopback_ip6((const uint8_t[16]){[15] = 1}));
+    CU_ASSERT_FALSE(usbip_is_loopback_ip6((const uint8_t[16]){0}));
+    CU_ASSERT_FALSE(usbip_is_loopback_ip6((const uint8_t[16]){[0] = 1, [15] = 1}));
+}
+
 int main(void)
 {
     CU_TestInfo tests[] = {
         {"addresses", test_good},
         {"what is none", test_bad},
+        {"the loopback", test_loopback},
         CU_TEST_INFO_NULL,
     };
     return run_tests("address", tests);
