@@ -121,17 +121,19 @@ static void recover(struct usbip_port *port)
 
 /*
  * A device that takes all there may be within a short time may be given more at once, where that
- * is little or the way to it is long. A slow one may not: what waits for it is what closing, or a
- * time-out, has to give up.
+ * is little or the way to it is long; where the way turns out to be short, less again. A slow one
+ * may not: what waits for it is what closing, or a time-out, has to give up.
  */
 static void adapt_depth(struct usbip_port *port, const struct usbip_out_transfer *out)
 {
     uint64_t took_ms = usbip_connection_now_ms(port->connection) - out->submitted_ms;
+    bool is_near = took_ms < USBIP_LONG_TRIP_MS;
+    uint32_t length = out->transfer.length, all = port->out_depth * length;
 
-    bool little = port->out_depth * out->transfer.length < USBIP_NEAR_WINDOW;
-
-    if (port->out_limited && port->out_depth < USBIP_MAX_OUT_TRANSFERS && took_ms < FAST_MS &&
-        (little || took_ms >= USBIP_LONG_TRIP_MS))
+    if (is_near && all - length >= USBIP_NEAR_WINDOW && port->out_depth > USBIP_MIN_OUT_TRANSFERS)
+        port->out_depth--;
+    else if (port->out_limited && port->out_depth < USBIP_MAX_OUT_TRANSFERS && took_ms < FAST_MS &&
+             (!is_near || all < USBIP_NEAR_WINDOW))
         port->out_depth++;
 }
 

@@ -372,6 +372,28 @@ static void test_server_that_answers_early(void)
     stop();
 }
 
+/* One long round trip must not keep a near server's data out of the processor's cache for good. */
+static void test_depth_shrinks_again(void)
+{
+    enum { NEAR = 240 << 10 };
+    uint64_t end_ms;
+    int given = WRITTEN_SIZE;
+
+    start(NULL);
+    write_until_deep();
+    end_ms = usbip_now_ms() + PATIENCE_MS;
+    while (given > NEAR && usbip_now_ms() < end_ms) {
+        scripted_lock(server);
+        server->written_size = 0;
+        scripted_unlock(server);
+        given = usbip_port_write(port, written, WRITTEN_SIZE, 0);
+        while (in_flight() > IN_TRANSFERS)
+            process_once();
+    }
+    CU_ASSERT_EQUAL(given, NEAR);
+    stop();
+}
+
 /* What the server has answered is not written before it has been sent: then at once. */
 static void test_answered_is_not_sent(void)
 {
@@ -401,6 +423,7 @@ int main(void)
         {"server that halts", test_server_that_halts},
         {"many transfers at once", test_many_transfers_at_once},
         {"server that answers early", test_server_that_answers_early},
+        {"depth shrinks again", test_depth_shrinks_again},
         {"answered is not sent", test_answered_is_not_sent},
         CU_TEST_INFO_NULL,
     };
