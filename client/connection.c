@@ -283,12 +283,30 @@ void usbip_connection_shut_down(struct usbip_connection *connection)
 
 /* ---- Running ---- */
 
-/* Waits for the first of what comes, at most until then. */
-static int receive(struct usbip_connection *connection, uint64_t until_ms)
+/* What a reading filled, in the order in which it came. */
+static void tap_input(struct usbip_connection *connection, const struct usbip_input_piece *pieces,
+                      size_t size)
+{
+    for (; connection->tapped != NULL && size > 0; pieces++) {
+        size_t part = size < pieces->size ? size : pieces->size;
+        tap_bytes(connection, USBIP_TO_CLIENT, pieces->data, part);
+        size -= part;
+    }
+}
+
+/*
+ * Waits for the first of what comes, at most until then. Payloads of its first reading go to
+ * `memory` as far as they can.
+ */
+static int receive(struct usbip_connection *connection, uint64_t until_ms, uint8_t *memory,
+                   size_t size)
 {
     for (int i = 0; i < MAX_READS; i++) {
         char reason[USBIP_SOCKET_REASON_SIZE];
-        ptrdiff_t count = usbip_socket_receive(connection->fd, connection->input, INPUT_SIZE,
+        struct usbip_input_piece pieces[USBIP_LAYOUT_MAX_PIECES];
+        size_t piece_count = usbip_host_session_expect(
+            connection->session, memory, i == 0 ? size : 0, connection->input, INPUT_SIZE, pieces);
+        ptrdiff_t count = usbip_socket_receive(connection->fd, pieces, piece_count,
                                                i == 0 ? until_ms : 0, reason);
         if (i == 0)
             connection->now_ms = usbip_now_ms();
@@ -301,8 +319,8 @@ static int receive(struct usbip_connection *connection, uint64_t until_ms)
         }
         if (count == 0)
             return lose(connection, "the server closed the connection");
-        tap_bytes(connection, USBIP_TO_CLIENT, connection->input, (size_t)count);
-        if (usbip_host_session_receive(connection->session, connection->input, (size_t)count) != 0)
+        tap_input(connection, pieces, (size_t)count);
+        if (usbip_host_session_received(connection->session, (size_t)count) != 0)
             return end(connection);
         if (count < INPUT_SIZE)
             return 0; /* most likely all there is; if not, the descriptor stays readable */
@@ -345,7 +363,7 @@ static int send_output(struct usbip_connection *connection)
             return 0;
         if (count == USBIP_SOCKET_BROKEN) {
             /* What the server said before it went may be there still. */
-            receive(connection, 0);
+            receive(connection, 0, NULL, 0);
             if (connection->state == STATE_CLOSED)
                 return connection->error;
             char text[USBIP_ERROR_TEXT_SIZE];
@@ -357,7 +375,8 @@ static int send_output(struct usbip_connection *connection)
 }
 
 /* Connects, receives, for which it waits until then, lets time pass; what is to be sent waits. */
-static int take_in(struct usbip_connection *connection, uint64_t until_ms)
+static int take_in(struct usbip_connection *connection, uint64_t until_ms, uint8_t *memory,
+                   size_t size)
 {
     if (usbip_host_session_error(connection->session) != 0)
         return end(connection); /* its owner has ended it */
@@ -367,7 +386,7 @@ static int take_in(struct usbip_connection *connection, uint64_t until_ms)
         if (error != 0 || connection->state == STATE_CONNECTING)
             return error;
     }
-    receive(connection, until_ms);
+    receive(connection, until_ms, memory, size);
     if (connection->state == STATE_CLOSED)
         return connection->error;
     if (usbip_host_session_advance(connection->session, connection->now_ms) != 0)
@@ -379,7 +398,7 @@ int usbip_connection_process(struct usbip_connection *connection)
 {
     if (connection->state == STATE_CLOSED)
         return connection->error;
-    int error = take_in(connection, 0);
+    int error = take_in(connection, 0, NULL, 0);
     return error != 0 || connection->state != STATE_ESTABLISHED ? error : send_output(connection);
 }
 
@@ -394,6 +413,12 @@ int usbip_connection_flush(struct usbip_connection *connection)
 
 int usbip_connection_wait(struct usbip_connection *connection, uint64_t until_ms)
 {
+    return usbip_connection_wait_for(connection, until_ms, NULL, 0);
+}
+
+int usbip_connection_wait_for(struct usbip_connection *connection, uint64_t until_ms,
+                              uint8_t *memory, size_t size)
+{
     if (connection->state == STATE_CLOSED)
         return connection->error;
     int error = usbip_connection_flush(connection);
@@ -407,7 +432,7 @@ int usbip_connection_wait(struct usbip_connection *connection, uint64_t until_ms
         usbip_socket_wait(connection->fd, events, deadline_ms);
         deadline_ms = 0;
     }
-    error = take_in(connection, deadline_ms);
+    error = take_in(connection, deadline_ms, memory, size);
     if (error != 0 || connection->state != STATE_ESTABLISHED ||
         usbip_host_session_output_size(connection->session) <= connection->unhurried_size)
         return error;

@@ -107,6 +107,13 @@ int usbip_connection_process(struct usbip_connection *connection);
  * Returns as usbip_connection_process() does; time passing is no error.
  */
 int usbip_connection_wait(struct usbip_connection *connection, uint64_t until_ms);
+/*
+ * The same for who waits for the payloads of IN transfers: they may come to lie in `memory`, as
+ * usbip_host_session_expect() says, and are there until the end of their transfer. All of it is
+ * undefined afterwards but for what its owner has put there.
+ */
+int usbip_connection_wait_for(struct usbip_connection *connection, uint64_t until_ms,
+                              uint8_t *memory, size_t size);
 
 struct usbip_host_session *usbip_connection_session(const struct usbip_connection *connection);
 /* Names the peer and what happened. "" while all is well. */

@@ -151,7 +151,8 @@ void usbip_port_wait(struct usbip_port *port, uint64_t until_ms)
     if (own_ms < until_ms)
         until_ms = own_ms;
     if (port->connection)
-        result = usbip_connection_wait(port->connection, until_ms);
+        result = usbip_connection_wait_for(port->connection, until_ms, port->reader,
+                                           usbip_port_direct_room(port));
     else
         usbip_socket_wait(-1, 0, until_ms);
     usbip_port_turn(port, result);

@@ -224,8 +224,9 @@ static void take_in(struct usbip_port *port, struct usbip_in_transfer *in, const
     size_t size = transfer->actual_length;
     uint8_t *room = usbip_port_receive_room(port, size);
 
-    if (size > 0)
-        memcpy(room, data, size);
+    /* It may be there already, or near. */
+    if (size > 0 && room != data)
+        memmove(room, data, size);
     if (driver->received) {
         unsigned modem = port->modem_lines;
 
@@ -255,6 +256,7 @@ static void keep(struct usbip_port *port, struct usbip_in_transfer *in)
     uint32_t size = in->transfer.actual_length;
 
     in->state = USBIP_IN_DONE;
+    port->in_kept++;
     in->kept = size > 0 ? malloc(size) : NULL;
     if (in->kept)
         memcpy(in->kept, in->transfer.payload, size);
@@ -293,6 +295,7 @@ static void in_done(struct usbip_transfer *transfer)
         uint8_t *kept = in_at(port, 0)->kept;
 
         in_at(port, 0)->kept = NULL;
+        port->in_kept--;
         take_first(port, kept);
         free(kept);
     }
@@ -381,6 +384,7 @@ void usbip_port_in_reset(struct usbip_port *port)
     }
     port->in_head = 0;
     port->in_count = 0;
+    port->in_kept = 0;
     port->in_bytes = 0;
     port->in_probes = 0;
     port->in_halted = false;

@@ -175,6 +175,7 @@ struct usbip_port {
     unsigned in_depth;          /* how many may be under way */
     uint32_t in_bytes;          /* that those under way ask for */
     unsigned in_head, in_count; /* in the order of submission */
+    unsigned in_kept;           /* of these: have come before their turn */
     struct usbip_in_transfer in[USBIP_MAX_IN_TRANSFERS];
     size_t received_start, received_end; /* of received[] */
     /* What a reader has room for that found nothing there; used as long as received[] is empty. */
@@ -275,6 +276,11 @@ uint64_t usbip_port_in_deadline_ms(const struct usbip_port *port);
  * been put there.
  */
 uint8_t *usbip_port_receive_room(struct usbip_port *port, size_t size);
+/*
+ * How much of the reader's memory may be received into straight away. What else goes to a reader
+ * must not reach over what has come there and is still to be looked at, so nothing may be kept.
+ */
+size_t usbip_port_direct_room(const struct usbip_port *port);
 void usbip_port_received(struct usbip_port *port, const uint8_t *room, size_t size);
 
 /* ---- port_out.c ---- */

@@ -23,6 +23,11 @@ uint8_t *usbip_port_receive_room(struct usbip_port *port, size_t size)
     return port->received + port->received_end;
 }
 
+size_t usbip_port_direct_room(const struct usbip_port *port)
+{
+    return usbip_port_bytes_available(port) == 0 && port->in_kept == 0 ? port->reader_room : 0;
+}
+
 void usbip_port_received(struct usbip_port *port, const uint8_t *room, size_t size)
 {
     if (room == port->received + port->received_end) {

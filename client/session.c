@@ -58,6 +58,8 @@ struct usbip_host_session {
     uint32_t devices_left;
 
     struct usbip_buffer partial;
+    struct usbip_layout layout; /* of readings in PHASE_URB */
+    uint8_t *input;             /* where what was not expected is */
     struct usbip_output outputs[2];
     struct usbip_output *output; /* of these: being filled */
     struct usbip_output *taken;  /* and handed out */
@@ -607,12 +609,14 @@ static void receive_ret_unlink(struct usbip_host_session *session,
     end_transfer(session, transfer, transfer->timed_out ? -USBIP_ETIMEDOUT : -USBIP_ECONNRESET, 0);
 }
 
-static int receive_urb(struct usbip_host_session *session, const uint8_t *bytes)
+static int receive_urb(struct usbip_host_session *session, const uint8_t *bytes,
+                       const uint8_t *payload, size_t payload_size)
 {
     struct usbip_header header;
     usbip_decode_header(bytes, &header);
+    usbip_layout_note(&session->layout, payload_size);
     if (header.command == USBIP_RET_SUBMIT)
-        receive_ret_submit(session, &header, bytes + USBIP_HEADER_SIZE);
+        receive_ret_submit(session, &header, payload);
     else
         receive_ret_unlink(session, &header);
     return session->error;
@@ -643,7 +647,6 @@ static int64_t pdu_size(void *context, const uint8_t *bytes, size_t have)
 static int pdu(void *context, const uint8_t *bytes, size_t size)
 {
     struct usbip_host_session *session = context;
-    (void)size;
     switch (session->phase) {
     case PHASE_DEVLIST_HEADER:
         return receive_devlist_header(session, bytes);
@@ -652,7 +655,7 @@ static int pdu(void *context, const uint8_t *bytes, size_t size)
     case PHASE_IMPORT:
         return receive_import(session, bytes);
     case PHASE_URB:
-        return receive_urb(session, bytes);
+        return receive_urb(session, bytes, bytes + USBIP_HEADER_SIZE, size - USBIP_HEADER_SIZE);
     case PHASE_NEW:
     case PHASE_DEVLIST_END:
     case PHASE_FAILED:
@@ -661,17 +664,73 @@ static int pdu(void *context, const uint8_t *bytes, size_t size)
     return -1;
 }
 
-int usbip_host_session_receive(struct usbip_host_session *session, const uint8_t *data, size_t size)
+static bool is_over(const struct usbip_host_session *session)
+{
+    return session->phase == PHASE_FAILED || session->phase == PHASE_DEVLIST_END;
+}
+
+static int assemble(struct usbip_host_session *session, const uint8_t *data, size_t size)
 {
     static const struct usbip_framing framing = {.pdu_size = pdu_size, .pdu = pdu};
-    if (session->phase == PHASE_FAILED || session->phase == PHASE_DEVLIST_END)
-        return session->error;
     int result = usbip_assemble(&framing, session, &session->partial, data, size);
     if (result < 0) {
         /* No effect when a callback said why, or the device list is complete. */
         fail_memory(session);
     }
     return session->error;
+}
+
+int usbip_host_session_receive(struct usbip_host_session *session, const uint8_t *data, size_t size)
+{
+    if (is_over(session))
+        return session->error;
+    usbip_layout_begin(&session->layout);
+    return assemble(session, data, size);
+}
+
+size_t usbip_host_session_expect(struct usbip_host_session *session, uint8_t *memory, size_t size,
+                                 uint8_t *input, size_t input_size,
+                                 struct usbip_input_piece *pieces)
+{
+    bool aligned = session->phase == PHASE_URB && session->partial.size == 0;
+    session->input = input;
+    return usbip_layout_expect(&session->layout, memory, aligned ? size : 0, input, input_size,
+                               pieces);
+}
+
+/*
+ * Takes PDUs from where they were expected until one came otherwise or not wholly. Returns their
+ * number; *taken is that of their bytes.
+ */
+static unsigned take_expected(struct usbip_host_session *session, size_t size, size_t *taken)
+{
+    const struct usbip_layout *layout = &session->layout;
+    const uint8_t *payload = layout->memory;
+    unsigned count = 0;
+    for (*taken = 0; count < layout->expected && size - *taken >= USBIP_HEADER_SIZE; count++) {
+        const uint8_t *header = layout->headers[count];
+        uint32_t payload_size = layout->payload_sizes[count];
+        int64_t wanted = urb_size(session, header, USBIP_HEADER_SIZE);
+        if (wanted != (int64_t)USBIP_HEADER_SIZE + payload_size || (size_t)wanted > size - *taken ||
+            receive_urb(session, header, payload, payload_size) != 0)
+            break;
+        *taken += (size_t)wanted;
+        payload += payload_size;
+    }
+    return count;
+}
+
+int usbip_host_session_received(struct usbip_host_session *session, size_t size)
+{
+    size_t taken;
+    if (is_over(session))
+        return session->error;
+    usbip_layout_begin(&session->layout);
+    unsigned count = take_expected(session, size, &taken);
+    if (session->error != 0)
+        return session->error;
+    usbip_layout_gather(&session->layout, count, session->input, taken, size);
+    return assemble(session, session->input + taken, size - taken);
 }
 
 /* ---- URB phase, to the server ---- */

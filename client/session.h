@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "client/error.h"
+#include "client/layout.h"
 #include "protocol/output.h"
 #include "protocol/usb.h"
 #include "protocol/usbip.h"
@@ -101,6 +102,23 @@ int usbip_host_session_request_import(struct usbip_host_session *session, const 
  */
 int usbip_host_session_receive(struct usbip_host_session *session, const uint8_t *data,
                                size_t size);
+
+/*
+ * Receiving in pieces, the other way to feed a session. expect() says where the next bytes go: if
+ * the server answers as it did, payloads come to lie in `memory`, one behind the other, and what
+ * follows in `input`. Writes the pieces to pieces[USBIP_LAYOUT_MAX_PIECES] and returns their
+ * number. received() takes `size` bytes, with which they were filled in their order, wherever they
+ * came to lie, and returns as usbip_host_session_receive() does. Between the two calls nothing else
+ * may be received; `memory` and `input` are used no more after the second, what they hold is
+ * undefined.
+ *
+ * While a transfer ends, all payloads that are still to come lie behind its own: its memory before
+ * that may be written to.
+ */
+size_t usbip_host_session_expect(struct usbip_host_session *session, uint8_t *memory, size_t size,
+                                 uint8_t *input, size_t input_size,
+                                 struct usbip_input_piece *pieces);
+int usbip_host_session_received(struct usbip_host_session *session, size_t size);
 
 /*
  * Takes all bytes that wait to be sent: *data is valid until the next call of this function, so

@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "client/layout.h"
 #include "protocol/output.h"
 
 enum {
@@ -49,13 +50,14 @@ void usbip_socket_shut_down(int fd);
 void usbip_socket_close(int fd);
 
 /*
- * Move at most size bytes and return how many, or USBIP_SOCKET_AGAIN, or USBIP_SOCKET_BROKEN with a
+ * Move bytes and return how many, or USBIP_SOCKET_AGAIN, or USBIP_SOCKET_BROKEN with a
  * reason. 0 received: the peer has closed. A broken connection raises no signal.
  *
- * To receive, waits until until_ms; UINT64_MAX waits for ever, 0 does not. It may return early with
- * USBIP_SOCKET_AGAIN.
+ * To receive, at least one piece and at most USBIP_LAYOUT_MAX_PIECES, waits until until_ms;
+ * UINT64_MAX waits for ever, 0 does not. It may return early with USBIP_SOCKET_AGAIN.
  */
-ptrdiff_t usbip_socket_receive(int fd, uint8_t *data, size_t size, uint64_t until_ms, char *reason);
+ptrdiff_t usbip_socket_receive(int fd, const struct usbip_input_piece *pieces, size_t count,
+                               uint64_t until_ms, char *reason);
 /* The pieces, `count` of which there is at least one, but for the first `skipped` bytes. How many
  * go at once is for the system to say: less than all may be sent although there is room for more.
  */

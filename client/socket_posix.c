@@ -228,23 +228,35 @@ static ptrdiff_t result_of(ssize_t count, char *reason)
     return USBIP_SOCKET_BROKEN;
 }
 
+/* recv() is the faster one. */
+static ssize_t receive(int fd, const struct usbip_input_piece *pieces, size_t count, int flags)
+{
+    struct iovec parts[USBIP_LAYOUT_MAX_PIECES];
+    if (count == 1)
+        return recv(fd, pieces->data, pieces->size, flags);
+    for (size_t i = 0; i < count; i++)
+        parts[i] = (struct iovec){.iov_base = pieces[i].data, .iov_len = pieces[i].size};
+    return recvmsg(fd, &(struct msghdr){.msg_iov = parts, .msg_iovlen = count}, flags);
+}
+
 /*
  * To wait within recv() saves a call where something comes soon. Its time-out is the socket's and
  * not exact, and somebody's event loop may have made the socket non-blocking: what is left of the
  * time is for poll().
  */
-ptrdiff_t usbip_socket_receive(int fd, uint8_t *data, size_t size, uint64_t until_ms, char *reason)
+ptrdiff_t usbip_socket_receive(int fd, const struct usbip_input_piece *pieces, size_t count,
+                               uint64_t until_ms, char *reason)
 {
     uint64_t now_ms = until_ms > 0 ? usbip_now_ms() : 0;
     if (until_ms > now_ms) {
         if (until_ms - now_ms >= MIN_WAIT_MS) {
-            ssize_t count = recv(fd, data, size, 0);
-            if (!has_nothing(count))
-                return result_of(count, reason);
+            ssize_t received = receive(fd, pieces, count, 0);
+            if (!has_nothing(received))
+                return result_of(received, reason);
         }
         usbip_socket_wait(fd, USBIP_EVENT_READ, until_ms);
     }
-    return result_of(recv(fd, data, size, MSG_DONTWAIT), reason);
+    return result_of(receive(fd, pieces, count, MSG_DONTWAIT), reason);
 }
 
 ptrdiff_t usbip_socket_send(int fd, const struct usbip_output_piece *pieces, size_t count,
