@@ -70,6 +70,8 @@ static unsigned packets_of_next(const struct usbip_port *port)
 {
     unsigned most = USBIP_DATA_TRANSFER_SIZE / port->chip.bulk_in_packet_size;
 
+    if (port->in_fast)
+        return USBIP_FAST_TRANSFER_SIZE / port->chip.bulk_in_packet_size;
     if (port->in_ending == USBIP_IN_ENDS)
         return most < MAX_PACKETS ? most : MAX_PACKETS;
     return port->in_ending == USBIP_IN_UNKNOWN && port->in_stream_packets >= STREAM_PACKETS &&
@@ -132,7 +134,7 @@ static void set_depth(struct usbip_port *port, unsigned depth)
 /*
  * Transfers that come full, one after the other, could have been more. Where they come at once,
  * twice USBIP_NEAR_WINDOW is enough, for half of them may be on their way back to the server; more
- * only has to be fetched from farther away in memory.
+ * only has to be fetched from farther away in memory. But they may be larger then.
  */
 static void adapt_depth(struct usbip_port *port, const struct usbip_in_transfer *in,
                         uint64_t now_ms)
@@ -142,10 +144,15 @@ static void adapt_depth(struct usbip_port *port, const struct usbip_in_transfer 
         now_ms - in->submitted_ms < USBIP_LONG_TRIP_MS && port->in_bytes >= 2 * USBIP_NEAR_WINDOW;
 
     port->in_full_run = full ? port->in_full_run + 1 : 0;
-    if (port->in_full_run < port->in_depth || port->in_depth == USBIP_MAX_IN_TRANSFERS || enough)
+    if (port->in_full_run < port->in_depth || port->in_depth == USBIP_MAX_IN_TRANSFERS)
         return;
-    port->in_full_run = 0;
-    set_depth(port, 2 * port->in_depth);
+    if (!enough) {
+        port->in_full_run = 0;
+        set_depth(port, 2 * port->in_depth);
+    } else if (!port->in_fast && port->in_ending == USBIP_IN_ENDS) {
+        port->in_fast = true;
+        set_depth(port, 2 * USBIP_NEAR_WINDOW / USBIP_FAST_TRANSFER_SIZE + 1);
+    }
 }
 
 /* What the end of a transfer tells of how the device ends its data. */
@@ -365,6 +372,7 @@ void usbip_port_in_start(struct usbip_port *port)
     port->in_last_ms = now_ms;
     port->in_full_run = 0;
     port->in_stream_packets = 0;
+    port->in_fast = false;
     set_depth(port, USBIP_MIN_IN_TRANSFERS);
     note_data(&port->in_back_off);
     note_data(&port->notification_back_off);

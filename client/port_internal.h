@@ -30,6 +30,9 @@ enum {
     USBIP_NEAR_WINDOW = 240 << 10,
     USBIP_LONG_TRIP_MS = 2,           /* a round trip that it takes many transfers to fill */
     USBIP_DATA_TRANSFER_SIZE = 16384, /* what every server and host controller takes */
+    /* Where USBIP_NEAR_WINDOW is taken within USBIP_LONG_TRIP_MS: by no device on a bus of USB 2.0.
+     */
+    USBIP_FAST_TRANSFER_SIZE = USBIP_NEAR_WINDOW / 4,
     USBIP_MAX_PENDING_REQUESTS = 32,
     USBIP_MAX_CANDIDATES = 64, /* devices tried for one open */
     USBIP_MAX_RETRIES = 3,     /* of one transfer, in a row */
@@ -85,8 +88,9 @@ struct usbip_out_transfer {
     struct usbip_transfer transfer;
     enum usbip_out_state state;
     uint64_t submitted_ms;
-    uint64_t end; /* so many bytes are sent on the connection when all of it has been */
-    uint8_t buffer[USBIP_DATA_TRANSFER_SIZE]; /* sent from here, after a stall once more */
+    uint64_t end;  /* so many bytes are sent on the connection when all of it has been */
+    uint32_t size; /* when it was submitted first */
+    uint8_t buffer[USBIP_FAST_TRANSFER_SIZE]; /* sent from here, after a stall once more */
 };
 
 /* Holds transfers back that end without any data, for a server that answers at once. */
@@ -173,6 +177,7 @@ struct usbip_port {
     unsigned in_stream_packets; /* of a stream without a pause */
     unsigned in_probes;         /* transfers of two packets under way while the ending is unknown */
     unsigned in_depth;          /* how many may be under way */
+    bool in_fast;               /* USBIP_FAST_TRANSFER_SIZE each */
     uint32_t in_bytes;          /* that those under way ask for */
     unsigned in_head, in_count; /* in the order of submission */
     unsigned in_kept;           /* of these: have come before their turn */
@@ -189,9 +194,11 @@ struct usbip_port {
     unsigned modem_lines, modem_events;
 
     /* OUT. */
-    uint32_t out_size;
+    uint32_t out_size, out_fast_size; /* of one transfer at most: whole packets */
     unsigned out_head, out_count, out_in_flight;
-    unsigned out_depth;    /* how many may be under way */
+    uint32_t out_bytes;    /* under way */
+    unsigned out_depth;    /* how many of out_size may be under way */
+    bool out_fast;         /* transfers have up to out_fast_size */
     bool out_limited;      /* more was to be written than that allowed */
     unsigned out_failures; /* in a row */
     bool out_recovering;

@@ -17,16 +17,19 @@ static struct usbip_out_transfer *out_at(struct usbip_port *port, unsigned index
 }
 
 /* The one that was used last: its buffer is nearest to the processor. */
-static struct usbip_out_transfer *append_out(struct usbip_port *port)
+static struct usbip_out_transfer *append_out(struct usbip_port *port, uint32_t size)
 {
     struct usbip_out_transfer *out = port->out_free[--port->out_free_count];
 
+    out->size = size;
+    port->out_bytes += size;
     port->out_order[(port->out_head + port->out_count++) % USBIP_MAX_OUT_TRANSFERS] = out;
     return out;
 }
 
 static void remove_first(struct usbip_port *port)
 {
+    port->out_bytes -= out_at(port, 0)->size;
     port->out_free[port->out_free_count++] = out_at(port, 0);
     port->out_head = (port->out_head + 1) % USBIP_MAX_OUT_TRANSFERS;
     port->out_count--;
@@ -39,6 +42,7 @@ static void drop_all(struct usbip_port *port)
     port->out_free_count = USBIP_MAX_OUT_TRANSFERS;
     port->out_head = 0;
     port->out_count = 0;
+    port->out_bytes = 0;
     port->out_in_flight = 0;
     port->out_recovering = false;
 }
@@ -121,15 +125,18 @@ static void recover(struct usbip_port *port)
 
 /*
  * A device that takes all there may be within a short time may be given more at once, where that
- * is little or the way to it is long; where the way turns out to be short, less again. A slow one
- * may not: what waits for it is what closing, or a time-out, has to give up.
+ * is little or the way to it is long; where the way turns out to be short, less again, but in
+ * larger transfers. A slow one may not: what waits for it is what closing, or a time-out, has to
+ * give up.
  */
 static void adapt_depth(struct usbip_port *port, const struct usbip_out_transfer *out)
 {
     uint64_t took_ms = usbip_connection_now_ms(port->connection) - out->submitted_ms;
     bool is_near = took_ms < USBIP_LONG_TRIP_MS;
-    uint32_t length = out->transfer.length, all = port->out_depth * length;
+    uint32_t length = out->size < port->out_size ? out->size : port->out_size;
+    uint32_t all = port->out_depth * length;
 
+    port->out_fast = is_near && all >= USBIP_NEAR_WINDOW;
     if (is_near && all - length >= USBIP_NEAR_WINDOW && port->out_depth > USBIP_MIN_OUT_TRANSFERS)
         port->out_depth--;
     else if (port->out_limited && port->out_depth < USBIP_MAX_OUT_TRANSFERS && took_ms < FAST_MS &&
@@ -180,6 +187,8 @@ void usbip_port_out_start(struct usbip_port *port)
 
     drop_all(port);
     port->out_size = USBIP_DATA_TRANSFER_SIZE / packet_size * packet_size;
+    port->out_fast_size = USBIP_FAST_TRANSFER_SIZE / packet_size * packet_size;
+    port->out_fast = false;
     port->out_failures = 0;
     port->out_depth = USBIP_MIN_OUT_TRANSFERS;
     port->out_limited = false;
@@ -221,11 +230,27 @@ static bool send_ended(struct usbip_port *port)
     return is_ended_sent(port);
 }
 
+/* How many bytes may be under way. */
+static uint32_t out_window(const struct usbip_port *port)
+{
+    return port->out_depth * port->out_size;
+}
+
 static bool has_room(struct usbip_port *port)
 {
     return send_ended(port) && port->state == USBIP_PORT_OPEN && port->trouble == 0 &&
            !port->out_recovering && port->out_count < port->out_depth &&
+           port->out_bytes < out_window(port) &&
            usbip_host_session_output_size(port->session) < USBIP_SEND_BUFFER_LIMIT;
+}
+
+/* How much of so many bytes the next transfer takes. */
+static uint32_t part_of(const struct usbip_port *port, size_t size)
+{
+    bool fast = port->out_fast && port->out_bytes + port->out_fast_size <= out_window(port);
+    uint32_t most = fast ? port->out_fast_size : port->out_size;
+
+    return size < most ? (uint32_t)size : most;
 }
 
 /* Returns the number of bytes taken. */
@@ -234,17 +259,15 @@ static size_t give(struct usbip_port *port, const uint8_t *data, size_t size)
     size_t given = 0;
 
     while (given < size && has_room(port)) {
-        struct usbip_out_transfer *out = append_out(port);
-        size_t part = size - given;
+        uint32_t part = part_of(port, size - given);
+        struct usbip_out_transfer *out = append_out(port, part);
 
-        if (part > port->out_size)
-            part = port->out_size;
         memcpy(out->buffer, data + given, part);
         out->transfer = (struct usbip_transfer){
             .endpoint = port->chip.bulk_out,
             .type = port->chip.data_type,
             .buffer = out->buffer,
-            .length = (uint32_t)part,
+            .length = part,
             .in_place = true,
             .interval = port->chip.data_interval,
             .done = out_done,
