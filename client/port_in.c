@@ -80,6 +80,11 @@ static unsigned packets_of_next(const struct usbip_port *port)
                : 1;
 }
 
+static uint32_t size_of_next(const struct usbip_port *port)
+{
+    return packets_of_next(port) * port->chip.bulk_in_packet_size;
+}
+
 static struct usbip_in_transfer *in_at(struct usbip_port *port, unsigned index)
 {
     return &port->in[(port->in_head + index) % USBIP_MAX_IN_TRANSFERS];
@@ -97,7 +102,7 @@ static void submit_in(struct usbip_port *port, uint64_t now_ms)
     while (port->in_count < port->in_depth &&
            usbip_port_bytes_available(port) < USBIP_RECEIVE_BUFFER_SIZE) {
         struct usbip_in_transfer *in = in_at(port, port->in_count);
-        uint32_t length = packets_of_next(port) * port->chip.bulk_in_packet_size;
+        uint32_t length = size_of_next(port);
 
         if (port->in_bytes + length > USBIP_IN_WINDOW)
             return;
@@ -131,6 +136,13 @@ static void set_depth(struct usbip_port *port, unsigned depth)
     usbip_connection_set_unhurried(port->connection, depth / 2 * USBIP_HEADER_SIZE);
 }
 
+/* Whether full transfers that began to come at in_run_ms fill USBIP_NEAR_WINDOW in a short trip. */
+static bool is_fast(const struct usbip_port *port, uint64_t run_bytes, uint64_t now_ms)
+{
+    return port->in_ending == USBIP_IN_ENDS && run_bytes >= USBIP_NEAR_WINDOW &&
+           run_bytes * USBIP_LONG_TRIP_MS >= (now_ms - port->in_run_ms) * USBIP_NEAR_WINDOW;
+}
+
 /*
  * Transfers that come full, one after the other, could have been more. Where they come at once,
  * twice USBIP_NEAR_WINDOW is enough, for half of them may be on their way back to the server; more
@@ -139,19 +151,29 @@ static void set_depth(struct usbip_port *port, unsigned depth)
 static void adapt_depth(struct usbip_port *port, const struct usbip_in_transfer *in,
                         uint64_t now_ms)
 {
-    bool full = in->transfer.actual_length == in->transfer.length;
+    uint32_t length = in->transfer.length;
+    bool full = in->transfer.actual_length == length;
     bool enough =
         now_ms - in->submitted_ms < USBIP_LONG_TRIP_MS && port->in_bytes >= 2 * USBIP_NEAR_WINDOW;
+    unsigned run;
 
-    port->in_full_run = full ? port->in_full_run + 1 : 0;
-    if (port->in_full_run < port->in_depth || port->in_depth == USBIP_MAX_IN_TRANSFERS)
-        return;
-    if (!enough) {
+    /* What was asked for before transfers became larger tells nothing of these. */
+    if (!full || (port->in_fast && length != size_of_next(port))) {
         port->in_full_run = 0;
-        set_depth(port, 2 * port->in_depth);
-    } else if (!port->in_fast && port->in_ending == USBIP_IN_ENDS) {
+        return;
+    }
+    if (port->in_full_run == 0)
+        port->in_run_ms = now_ms;
+    run = ++port->in_full_run;
+    if (run < port->in_depth)
+        return;
+    port->in_full_run = 0;
+    if (is_fast(port, (uint64_t)run * length, now_ms)) {
         port->in_fast = true;
         set_depth(port, 2 * USBIP_NEAR_WINDOW / USBIP_FAST_TRANSFER_SIZE + 1);
+    } else if (port->in_depth < USBIP_MAX_IN_TRANSFERS && !enough) {
+        port->in_fast = false;
+        set_depth(port, 2 * port->in_depth);
     }
 }
 

@@ -174,6 +174,7 @@ struct usbip_port {
     bool in_last_full;          /* the last transfer with data brought all it asked for */
     uint64_t in_last_ms;        /* and came then */
     unsigned in_full_run;       /* transfers in a row that were full */
+    uint64_t in_run_ms;         /* when the first of them came */
     unsigned in_stream_packets; /* of a stream without a pause */
     unsigned in_probes;         /* transfers of two packets under way while the ending is unknown */
     unsigned in_depth;          /* how many may be under way */
