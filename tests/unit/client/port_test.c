@@ -617,10 +617,53 @@ static void test_in_data_has_the_order_of_submits(void)
 
     start_and_open(scripted_server_new(), "1-1");
     scripted_lock(server);
-    scripted_send_swapped(server, "ab", "cd", 2);
+    scripted_end_in(server, (struct scripted_end[]){{1, "cd", 2}, {0, "ab", 2}}, 2);
     scripted_unlock(server);
     CU_ASSERT_EQUAL(usbip_port_read_all(port, data, 4, PATIENCE_MS), 4);
     CU_ASSERT_EQUAL(memcmp(data, "abcd", 4), 0);
+    stop();
+}
+
+/*
+ * What has come before its turn goes to a reader together with what it waited for, and not over
+ * data behind that, which may have been received straight into his memory.
+ */
+static void test_early_data_spoils_nothing(void)
+{
+    enum { PACKETS = 64, SIZE = PACKETS * 64, BYTES = PACKETS * 62 };
+    static uint8_t sent[4][SIZE], data[4 * BYTES];
+    struct scripted_end ends[4];
+    unsigned in_flight;
+    bool intact = true;
+
+    for (unsigned i = 0; i < 4; i++) {
+        for (unsigned j = 0; j < SIZE; j++)
+            sent[i][j] = (uint8_t)(j % 64 == 0 ? 0x01 : j % 64 == 1 ? 0x60 : i + 1);
+        ends[i] = (struct scripted_end){i, sent[i], SIZE};
+    }
+    start_and_open(scripted_server_new_ftdi(), "1-1");
+    for (unsigned i = 0; i < 2; i++) { /* how answers come, for it to be expected again */
+        scripted_lock(server);
+        scripted_end_in(server, ends, 2);
+        scripted_unlock(server);
+        CU_ASSERT_EQUAL_FATAL(usbip_port_read_all(port, data, 2 * BYTES, PATIENCE_MS), 2 * BYTES);
+        CU_ASSERT_TRUE_FATAL(run_until("in 81", IN_TRANSFERS + 2 * (i + 1)));
+    }
+    in_flight = usbip_host_session_in_flight(usbip_port_session(port));
+    scripted_lock(server);
+    scripted_end_in(server, (struct scripted_end[]){ends[1], ends[3]}, 2);
+    scripted_unlock(server);
+    while (usbip_host_session_in_flight(usbip_port_session(port)) > in_flight - 2)
+        usbip_port_process(port);
+    ends[2].index = 1; /* the second has ended */
+    scripted_lock(server);
+    scripted_end_in(server, (struct scripted_end[]){ends[0], ends[2]}, 2);
+    scripted_unlock(server);
+    CU_ASSERT_EQUAL_FATAL(usbip_port_read_all(port, data, sizeof(data), PATIENCE_MS),
+                          (int)sizeof(data));
+    for (size_t i = 0; i < sizeof(data); i++)
+        intact = intact && data[i] == 1 + i / BYTES;
+    CU_ASSERT_TRUE(intact);
     stop();
 }
 
@@ -1606,6 +1649,7 @@ int main(void)
         {"FTDI status is stripped", test_ftdi_status_is_stripped},
         {"notification", test_notification},
         {"IN data has the order of submits", test_in_data_has_the_order_of_submits},
+        {"early data spoils nothing", test_early_data_spoils_nothing},
         {"receive buffer is bounded", test_receive_buffer_is_bounded},
         {"large write", test_large_write},
         {"fast OUT transfers", test_fast_out_transfers},

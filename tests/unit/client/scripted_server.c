@@ -183,14 +183,38 @@ void scripted_end_out(struct scripted_server *server)
     }
 }
 
-void scripted_send_swapped(struct scripted_server *server, const void *first, const void *second,
-                           size_t size)
+static struct scripted_pending take_bulk_in(struct scripted_server *server, unsigned index)
 {
-    struct scripted_pending early = take_pending(server, find_pending(server, is_bulk_in));
-    struct scripted_pending late = take_pending(server, find_pending(server, is_bulk_in));
+    int found = -1;
 
-    send_ret(server, late.seqnum, 0, (uint32_t)size, second, size);
-    send_ret(server, early.seqnum, 0, (uint32_t)size, first, size);
+    for (unsigned i = 0; i < server->pending_count && found < 0; i++) {
+        if (is_bulk_in(server->pending[i].endpoint) && index-- == 0)
+            found = (int)i;
+    }
+    return take_pending(server, found);
+}
+
+void scripted_end_in(struct scripted_server *server, const struct scripted_end *ends,
+                     unsigned count)
+{
+    static uint8_t bytes[1 << 16];
+    size_t size = 0;
+
+    for (unsigned i = 0; i < count; i++) {
+        unsigned index = ends[i].index;
+        struct usbip_header header = {.command = USBIP_RET_SUBMIT};
+
+        for (unsigned j = 0; j < i; j++)
+            index -= ends[j].index < ends[i].index; /* it is not pending any more */
+        header.seqnum = take_bulk_in(server, index).seqnum;
+        header.ret_submit.actual_length = (uint32_t)ends[i].size;
+        if (size + USBIP_HEADER_SIZE + ends[i].size > sizeof(bytes))
+            abort();
+        usbip_encode_header(bytes + size, &header);
+        memcpy(bytes + size + USBIP_HEADER_SIZE, ends[i].data, ends[i].size);
+        size += USBIP_HEADER_SIZE + ends[i].size;
+    }
+    send_bytes(server, bytes, size);
 }
 
 void scripted_disconnect(struct scripted_server *server)

@@ -44,6 +44,12 @@ struct scripted_packet {
     size_t size;
 };
 
+struct scripted_end {
+    unsigned index;
+    const void *data;
+    size_t size;
+};
+
 struct scripted_pending {
     uint32_t seqnum;
     uint8_t endpoint; /* with the direction bit */
@@ -114,9 +120,12 @@ void scripted_send(struct scripted_server *server, const void *data, size_t size
 void scripted_notify(struct scripted_server *server, const void *data, size_t size);
 /* Ends all OUT transfers that are held. */
 void scripted_end_out(struct scripted_server *server);
-/* Ends the bulk IN transfers that are pending at index second before the one at first. */
-void scripted_send_swapped(struct scripted_server *server, const void *first, const void *second,
-                           size_t size);
+/*
+ * Ends `count` bulk IN transfers, in this order and in one go: each is the one that was pending at
+ * `index` before the call, and brings its data.
+ */
+void scripted_end_in(struct scripted_server *server, const struct scripted_end *ends,
+                     unsigned count);
 /* Closes the present connection. */
 void scripted_disconnect(struct scripted_server *server);
 /* The same, and no connection is accepted any more: the server has died. */
