@@ -10,10 +10,12 @@ enum {
     MIN_BACK_OFF_MS = 1,
     MAX_BACK_OFF_MS = 4, /* what a byte may be late because of it */
 
-    MAX_PACKETS = 64,     /* of one transfer */
+    MAX_PACKETS = 64,     /* of one transfer that is not a fast one */
     STREAM_PACKETS = 128, /* full ones, without a pause, are a stream */
     MAX_PROBES = 16,      /* transfers of two packets under way in a stream */
     SILENCE_MS = 500,     /* longer than a round trip: the device had nothing to say */
+    /* Fast transfers under way where round trips are short. */
+    FAST_DEPTH = 2 * USBIP_NEAR_WINDOW / USBIP_FAST_TRANSFER_SIZE + 1,
 };
 
 /* ---- Back-off ---- */
@@ -136,11 +138,14 @@ static void set_depth(struct usbip_port *port, unsigned depth)
     usbip_connection_set_unhurried(port->connection, depth / 2 * USBIP_HEADER_SIZE);
 }
 
-/* Whether full transfers that began to come at in_run_ms fill USBIP_NEAR_WINDOW in a short trip. */
-static bool is_fast(const struct usbip_port *port, uint64_t run_bytes, uint64_t now_ms)
+/*
+ * Whether full transfers came fast, counted from when the first of them was asked for: then what
+ * has waited for a reader who was late is not taken for it, nor a burst at the end of a long way.
+ */
+static bool is_fast(const struct usbip_port *port, uint64_t now_ms)
 {
-    return port->in_ending == USBIP_IN_ENDS && run_bytes >= USBIP_NEAR_WINDOW &&
-           run_bytes * USBIP_LONG_TRIP_MS >= (now_ms - port->in_run_ms) * USBIP_NEAR_WINDOW;
+    return port->in_ending == USBIP_IN_ENDS && port->in_run_bytes >= USBIP_NEAR_WINDOW &&
+           port->in_run_bytes >= (now_ms - port->in_run_ms) * USBIP_FAST_TRANSFER_SIZE;
 }
 
 /*
@@ -153,24 +158,25 @@ static void adapt_depth(struct usbip_port *port, const struct usbip_in_transfer 
 {
     uint32_t length = in->transfer.length;
     bool full = in->transfer.actual_length == length;
-    bool enough =
-        now_ms - in->submitted_ms < USBIP_LONG_TRIP_MS && port->in_bytes >= 2 * USBIP_NEAR_WINDOW;
-    unsigned run;
+    bool near = now_ms - in->submitted_ms < USBIP_LONG_TRIP_MS;
+    bool enough = near && port->in_bytes >= 2 * USBIP_NEAR_WINDOW;
 
     /* What was asked for before transfers became larger tells nothing of these. */
     if (!full || (port->in_fast && length != size_of_next(port))) {
         port->in_full_run = 0;
         return;
     }
-    if (port->in_full_run == 0)
-        port->in_run_ms = now_ms;
-    run = ++port->in_full_run;
-    if (run < port->in_depth)
+    if (port->in_full_run == 0) {
+        port->in_run_ms = in->submitted_ms;
+        port->in_run_bytes = 0;
+    }
+    port->in_run_bytes += length;
+    if (++port->in_full_run < port->in_depth)
         return;
     port->in_full_run = 0;
-    if (is_fast(port, (uint64_t)run * length, now_ms)) {
+    if (is_fast(port, now_ms)) {
         port->in_fast = true;
-        set_depth(port, 2 * USBIP_NEAR_WINDOW / USBIP_FAST_TRANSFER_SIZE + 1);
+        set_depth(port, near ? FAST_DEPTH : 2 * FAST_DEPTH);
     } else if (port->in_depth < USBIP_MAX_IN_TRANSFERS && !enough) {
         port->in_fast = false;
         set_depth(port, 2 * port->in_depth);

@@ -30,8 +30,7 @@ enum {
     USBIP_NEAR_WINDOW = 240 << 10,
     USBIP_LONG_TRIP_MS = 2,           /* a round trip that it takes many transfers to fill */
     USBIP_DATA_TRANSFER_SIZE = 16384, /* what every server and host controller takes */
-    /* Where USBIP_NEAR_WINDOW is taken within USBIP_LONG_TRIP_MS: by no device on a bus of USB 2.0.
-     */
+    /* Where so much gets through in a millisecond: by no device on a bus of USB 2.0. */
     USBIP_FAST_TRANSFER_SIZE = USBIP_NEAR_WINDOW / 4,
     USBIP_MAX_PENDING_REQUESTS = 32,
     USBIP_MAX_CANDIDATES = 64, /* devices tried for one open */
@@ -174,7 +173,8 @@ struct usbip_port {
     bool in_last_full;          /* the last transfer with data brought all it asked for */
     uint64_t in_last_ms;        /* and came then */
     unsigned in_full_run;       /* transfers in a row that were full */
-    uint64_t in_run_ms;         /* when the first of them came */
+    uint64_t in_run_ms;         /* when the first of them was submitted */
+    uint32_t in_run_bytes;      /* of all of them */
     unsigned in_stream_packets; /* of a stream without a pause */
     unsigned in_probes;         /* transfers of two packets under way while the ending is unknown */
     unsigned in_depth;          /* how many may be under way */

@@ -833,6 +833,84 @@ static void test_fast_in_transfers(void)
     stop();
 }
 
+/* A high-speed port whose device was seen to end its data, so transfers have 16 KiB from now on. */
+static void start_and_end_data(void)
+{
+    static uint8_t data[512];
+
+    start_and_open(new_high_speed_server(), "1-1");
+    scripted_lock(server);
+    scripted_end_in(server, (struct scripted_end[]){{0, data, sizeof(data)}, {1, data, 0}}, 2);
+    scripted_unlock(server);
+    CU_ASSERT_EQUAL_FATAL(usbip_port_read_all(port, data, sizeof(data), PATIENCE_MS),
+                          (int)sizeof(data));
+    CU_ASSERT_TRUE_FATAL(run_until("in 82 16384", 1));
+}
+
+static void fill_when_written(struct scripted_server *its_server, const char *line)
+{
+    if (strcmp(line, "out 01 1") == 0)
+        scripted_fill_in(its_server);
+}
+
+/* All IN transfers that wait are filled at once, trip_ms after they came. Returns their bytes. */
+static size_t read_burst(uint64_t trip_ms)
+{
+    static uint8_t data[PIECE_SIZE];
+    uint64_t end_ms = usbip_now_ms() + trip_ms;
+    size_t size = 0, got = 0;
+    unsigned waiting = 0;
+
+    while (waiting + 1 < usbip_host_session_in_flight(usbip_port_session(port)) ||
+           usbip_now_ms() < end_ms) {
+        usbip_port_process(port);
+        scripted_lock(server);
+        waiting = 0;
+        size = 0;
+        for (unsigned i = 0; i < server->pending_count; i++) {
+            if (server->pending[i].endpoint == 0x82) {
+                waiting++;
+                size += server->pending[i].length;
+            }
+        }
+        server->hook = fill_when_written;
+        scripted_unlock(server);
+    }
+    CU_ASSERT_EQUAL_FATAL(usbip_port_write(port, "!", 1, PATIENCE_MS), 1);
+    while (got < size) {
+        int result = usbip_port_read(port, data, sizeof(data), PATIENCE_MS);
+
+        CU_ASSERT_FATAL(result > 0);
+        got += (size_t)result;
+    }
+    CU_ASSERT_EQUAL(usbip_port_drain(port, PATIENCE_MS), 0);
+    return size;
+}
+
+/* Many transfers in no time are not many bytes: most of them were small. */
+static void test_small_transfers_are_not_fast(void)
+{
+    start_and_end_data();
+    CU_ASSERT(read_burst(0) < 64 << 10);
+    read_burst(0);
+    CU_ASSERT_EQUAL(count("in 82 61440"), 0);
+    stop();
+}
+
+/* The other end of a long way, or a reader who comes late: it comes at once, but came slowly. */
+static void test_burst_is_not_fast(void)
+{
+    enum { LONG_TRIP_MS = 50, ALL = 1 << 20 };
+    size_t size = 0;
+
+    start_and_end_data();
+    for (unsigned i = 0; i < 10 && size < ALL; i++)
+        size = read_burst(LONG_TRIP_MS);
+    CU_ASSERT_EQUAL(size, ALL);
+    CU_ASSERT_EQUAL(count("in 82 61440"), 0);
+    stop();
+}
+
 static void test_write_window(void)
 {
     static const uint8_t data[20 * 16384];
@@ -1654,6 +1732,8 @@ int main(void)
         {"large write", test_large_write},
         {"fast OUT transfers", test_fast_out_transfers},
         {"fast IN transfers", test_fast_in_transfers},
+        {"small transfers are not fast", test_small_transfers_are_not_fast},
+        {"burst is not fast", test_burst_is_not_fast},
         {"write window", test_write_window},
         CU_TEST_INFO_NULL,
     };

@@ -217,6 +217,18 @@ void scripted_end_in(struct scripted_server *server, const struct scripted_end *
     send_bytes(server, bytes, size);
 }
 
+void scripted_fill_in(struct scripted_server *server)
+{
+    static const uint8_t bytes[1 << 16];
+    int index;
+
+    while ((index = find_pending(server, is_bulk_in)) >= 0) {
+        struct scripted_pending in = take_pending(server, index);
+
+        send_ret(server, in.seqnum, 0, in.length, bytes, in.length);
+    }
+}
+
 void scripted_disconnect(struct scripted_server *server)
 {
     if (server->socket >= 0)

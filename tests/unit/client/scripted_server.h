@@ -126,6 +126,8 @@ void scripted_end_out(struct scripted_server *server);
  */
 void scripted_end_in(struct scripted_server *server, const struct scripted_end *ends,
                      unsigned count);
+/* Fills all bulk IN transfers that are pending. */
+void scripted_fill_in(struct scripted_server *server);
 /* Closes the present connection. */
 void scripted_disconnect(struct scripted_server *server);
 /* The same, and no connection is accepted any more: the server has died. */
