@@ -87,8 +87,9 @@ struct usbip_out_transfer {
     struct usbip_transfer transfer;
     enum usbip_out_state state;
     uint64_t submitted_ms;
-    uint64_t end;  /* so many bytes are sent on the connection when all of it has been */
-    uint32_t size; /* when it was submitted first */
+    uint64_t end;       /* so many bytes are sent on the connection when all of it has been */
+    uint32_t size;      /* when it was submitted first */
+    uint32_t under_way; /* then, in bytes, with this one */
     uint8_t buffer[USBIP_FAST_TRANSFER_SIZE]; /* sent from here, after a stall once more */
 };
 

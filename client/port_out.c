@@ -23,6 +23,7 @@ static struct usbip_out_transfer *append_out(struct usbip_port *port, uint32_t s
 
     out->size = size;
     port->out_bytes += size;
+    out->under_way = port->out_bytes;
     port->out_order[(port->out_head + port->out_count++) % USBIP_MAX_OUT_TRANSFERS] = out;
     return out;
 }
@@ -136,7 +137,8 @@ static void adapt_depth(struct usbip_port *port, const struct usbip_out_transfer
     uint32_t length = out->size < port->out_size ? out->size : port->out_size;
     uint32_t all = port->out_depth * length;
 
-    port->out_fast = is_near && all >= USBIP_NEAR_WINDOW;
+    /* Who takes a little at once may still take long for all there may be. */
+    port->out_fast = is_near && (port->out_fast || out->under_way >= USBIP_NEAR_WINDOW);
     if (is_near && all - length >= USBIP_NEAR_WINDOW && port->out_depth > USBIP_MIN_OUT_TRANSFERS)
         port->out_depth--;
     else if (port->out_limited && port->out_depth < USBIP_MAX_OUT_TRANSFERS && took_ms < FAST_MS &&

@@ -394,6 +394,25 @@ static void test_depth_shrinks_again(void)
     stop();
 }
 
+/* A device that takes a little within no time may be slow, and gets no larger transfers. */
+static void test_little_at_once_is_not_fast(void)
+{
+    int given;
+
+    start(NULL);
+    write_until_deep();
+    for (unsigned i = 0; i < 10; i++)
+        CU_ASSERT_EQUAL(usbip_port_write_all(port, written, TRANSFER_SIZE, PATIENCE_MS),
+                        TRANSFER_SIZE);
+    given = usbip_port_write(port, written, WRITTEN_SIZE, 0);
+    CU_ASSERT(given > MAX_TRANSFERS * TRANSFER_SIZE / 2);
+    CU_ASSERT_EQUAL(usbip_port_drain(port, PATIENCE_MS), 0);
+    scripted_lock(server);
+    CU_ASSERT_EQUAL(scripted_count(server, "out"), scripted_count(server, "out 01 16384"));
+    scripted_unlock(server);
+    stop();
+}
+
 /* What the server has answered is not written before it has been sent: then at once. */
 static void test_answered_is_not_sent(void)
 {
@@ -424,6 +443,7 @@ int main(void)
         {"many transfers at once", test_many_transfers_at_once},
         {"server that answers early", test_server_that_answers_early},
         {"depth shrinks again", test_depth_shrinks_again},
+        {"little at once is not fast", test_little_at_once_is_not_fast},
         {"answered is not sent", test_answered_is_not_sent},
         CU_TEST_INFO_NULL,
     };
