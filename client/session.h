@@ -86,8 +86,9 @@ struct usbip_host_session_events {
 struct usbip_host_session *usbip_host_session_new(const struct usbip_host_session_events *events,
                                                   void *context);
 /*
- * Ends all transfers as usbip_host_session_fail() does, then frees. NULL is allowed. This, receive
- * and advance must not be called from within an event or a `done`; all other functions may be.
+ * Ends all transfers as usbip_host_session_fail() does, then frees. NULL is allowed. This, receive,
+ * expect, received and advance must not be called from within an event or a `done`; all other
+ * functions may be.
  */
 void usbip_host_session_free(struct usbip_host_session *session);
 
