@@ -1,5 +1,3 @@
-#include "client/session.h"
-
 #include <assert.h>
 #include <inttypes.h>
 #include <stdarg.h>
@@ -7,85 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "protocol/buffer.h"
-#include "protocol/bytes.h"
+#include "client/session_internal.h"
 
 enum {
-    FIRST_SEQNUM = 2,           /* 0 and 1 are special to some peers */
-    LAST_SEQNUM = INT32_MAX,    /* some peers take seqnums for signed */
-    FIRST_SLOT_CAPACITY = 64,   /* a power of two, as all capacities are */
-    MAX_INTERFACES = UINT8_MAX, /* bNumInterfaces is one byte */
-    GET_STATUS_LENGTH = 2,
-};
-
-enum phase {
-    PHASE_NEW,            /* nothing requested yet */
-    PHASE_DEVLIST_HEADER, /* OP_REP_DEVLIST up to ndev */
-    PHASE_DEVLIST_RECORD,
-    PHASE_DEVLIST_END, /* all is said; nothing can fail any more */
-    PHASE_IMPORT,      /* OP_REP_IMPORT */
-    PHASE_URB,
-    PHASE_FAILED,
-};
-
-/*
- * What a seqnum in flight stands for, at index seqnum & mask. Seqnums are given out in turn and
- * pass over taken slots, so two of them never meet in one slot and a look-up needs no search.
- */
-struct slot {
-    uint32_t seqnum; /* 0: free */
-    bool is_unlink;  /* of the CMD_UNLINK for the transfer; else of its CMD_SUBMIT */
-    struct usbip_transfer *transfer;
-};
-
-/* A transfer that a RET_UNLINK ended: enough to swallow a RET_SUBMIT that comes too late. */
-struct unlinked {
-    uint32_t seqnum; /* 0: empty, or already swallowed */
-    bool is_in;
-    uint32_t length;
-};
-
-struct usbip_host_session {
-    struct usbip_host_session_events events;
-    void *context;
-
-    enum phase phase;
-    int error;
-    char error_text[USBIP_ERROR_TEXT_SIZE];
-
-    char busid[USBIP_BUSID_SIZE];
-    uint32_t devid;
-    uint32_t devices_left;
-
-    struct usbip_buffer partial;
-    struct usbip_layout layout; /* of readings in PHASE_URB */
-    uint8_t *input;             /* where what was not expected is */
-    struct usbip_output outputs[2];
-    struct usbip_output *output; /* of these: being filled */
-    struct usbip_output *taken;  /* and handed out */
-
-    struct slot *slots;
-    uint32_t slot_capacity;
-    uint32_t slots_used;
-    uint32_t next_seqnum;
-
-    /* In flight, in the order of submission; the nudge is among them. */
-    struct usbip_transfer *first;
-    struct usbip_transfer *last;
-    unsigned in_flight; /* without the nudge */
-
-    struct unlinked unlinked[USBIP_RECENTLY_UNLINKED];
-    unsigned next_unlinked;
-
-    /*
-     * No transfer wants attention before. It may be too early, for the end of a transfer leaves it
-     * alone; then advance() looks at all transfers and finds the right one.
-     */
-    uint64_t deadline_ms;
-
-    struct usbip_transfer nudge;
-    uint8_t nudge_data[GET_STATUS_LENGTH];
-    bool nudge_in_flight;
+    FIRST_SEQNUM = 2,         /* 0 and 1 are special to some peers */
+    LAST_SEQNUM = INT32_MAX,  /* some peers take seqnums for signed */
+    FIRST_SLOT_CAPACITY = 64, /* a power of two, as all capacities are */
 };
 
 /* ---- Failure ---- */
@@ -135,8 +60,8 @@ static void end_transfer(struct usbip_host_session *session, struct usbip_transf
         transfer->done(transfer);
 }
 
-__attribute__((format(printf, 3, 4))) static int fail(struct usbip_host_session *session, int error,
-                                                      const char *format, ...)
+int usbip_host_session_give_up(struct usbip_host_session *session, int error, const char *format,
+                               ...)
 {
     assert(error < 0);
     if (session->phase == PHASE_FAILED || session->phase == PHASE_DEVLIST_END)
@@ -159,31 +84,34 @@ void usbip_host_session_fail(struct usbip_host_session *session, int error, cons
 {
     const char *reason = text != NULL ? text : usbip_error_name(error);
     if (usbip_output_size(session->output) > 0 && session->phase != PHASE_URB) {
-        fail(session, error, "%s", reason); /* the request was not even taken to be sent */
+        usbip_host_session_give_up(session, error, "%s",
+                                   reason); /* the request was not even taken to be sent */
         return;
     }
     switch (session->phase) {
     case PHASE_DEVLIST_HEADER:
     case PHASE_DEVLIST_RECORD:
-        fail(session, error, "%s (OP_REP_DEVLIST was not complete)", reason);
+        usbip_host_session_give_up(session, error, "%s (OP_REP_DEVLIST was not complete)", reason);
         break;
     case PHASE_IMPORT:
-        fail(session, error, "%s (OP_REP_IMPORT of busid %s was not complete)", reason,
-             session->busid);
+        usbip_host_session_give_up(session, error,
+                                   "%s (OP_REP_IMPORT of busid %s was not complete)", reason,
+                                   session->busid);
         break;
     case PHASE_NEW:
     case PHASE_URB:
     case PHASE_DEVLIST_END:
     case PHASE_FAILED:
-        fail(session, error, "%s", reason);
+        usbip_host_session_give_up(session, error, "%s", reason);
         break;
     }
 }
 
 static int fail_memory(struct usbip_host_session *session)
 {
-    return fail(session, USBIP_ERROR_MEMORY, "out of memory with %u transfers in flight",
-                session->in_flight);
+    return usbip_host_session_give_up(session, USBIP_ERROR_MEMORY,
+                                      "out of memory with %u transfers in flight",
+                                      session->in_flight);
 }
 
 /* ---- Seqnums ---- */
@@ -326,196 +254,6 @@ size_t usbip_host_session_output_size(const struct usbip_host_session *session)
     return usbip_output_size(session->output);
 }
 
-/* ---- OP phase ---- */
-
-static int check_new(const struct usbip_host_session *session)
-{
-    if (session->phase == PHASE_FAILED)
-        return USBIP_ERROR_DISCONNECTED;
-    return session->phase == PHASE_NEW ? 0 : USBIP_ERROR_ARGUMENT;
-}
-
-int usbip_host_session_request_devlist(struct usbip_host_session *session)
-{
-    int error = check_new(session);
-    if (error != 0)
-        return error;
-    uint8_t request[USBIP_OP_COMMON_SIZE];
-    usbip_encode_op_common(
-        request, &(struct usbip_op_common){.version = USBIP_VERSION, .code = OP_REQ_DEVLIST});
-    if (usbip_buffer_append(&session->output->bytes, request, sizeof request) != 0)
-        return USBIP_ERROR_MEMORY;
-    session->phase = PHASE_DEVLIST_HEADER;
-    return 0;
-}
-
-int usbip_host_session_request_import(struct usbip_host_session *session, const char *busid)
-{
-    int error = check_new(session);
-    if (error != 0)
-        return error;
-    uint8_t request[USBIP_IMPORT_REQUEST_SIZE];
-    if (busid[0] == '\0' || usbip_encode_import_request(request, busid) != 0)
-        return USBIP_ERROR_ARGUMENT;
-    if (usbip_buffer_append(&session->output->bytes, request, sizeof request) != 0)
-        return USBIP_ERROR_MEMORY;
-    snprintf(session->busid, sizeof session->busid, "%s", busid);
-    session->phase = PHASE_IMPORT;
-    return 0;
-}
-
-/* Checks what all OP replies begin with. */
-static int check_op_common(struct usbip_host_session *session, const struct usbip_op_common *common,
-                           uint16_t code)
-{
-    const char *name = code == OP_REP_IMPORT ? "OP_REP_IMPORT" : "OP_REP_DEVLIST";
-    if (common->version != USBIP_VERSION) {
-        return fail(session, USBIP_ERROR_VERSION,
-                    "%s has version 0x%04x where 0x%04x is expected: is that a USB/IP server of "
-                    "version 1.1.1?",
-                    name, common->version, USBIP_VERSION);
-    }
-    if (common->code != code) {
-        return fail(session, USBIP_ERROR_PROTOCOL,
-                    "reply code 0x%04x where %s (0x%04x) is expected", common->code, name, code);
-    }
-    return 0;
-}
-
-static const char *import_remedy(uint32_t status)
-{
-    switch (status) {
-    case USBIP_ST_NODEV:
-        return "is it plugged in and bound on the server?";
-    case USBIP_ST_DEV_BUSY:
-        return "detach it there or try again later";
-    case USBIP_ST_DEV_ERR:
-        return "plug it in again; on Windows a filter driver such as USBPcap may hold it";
-    default:
-        /* Some servers say ST_NA whatever is the matter. */
-        return "is it there, bound and not attached elsewhere? see the server's log";
-    }
-}
-
-static int import_error(uint32_t status)
-{
-    switch (status) {
-    case USBIP_ST_NODEV:
-        return USBIP_ERROR_NOT_FOUND;
-    case USBIP_ST_DEV_BUSY:
-        return USBIP_ERROR_BUSY;
-    default:
-        return USBIP_ERROR_REFUSED;
-    }
-}
-
-static int refuse(struct usbip_host_session *session, uint32_t status)
-{
-    const char *name = usbip_op_status_name(status);
-    const char *text = usbip_op_status_text(status);
-    if (session->phase == PHASE_IMPORT) {
-        fail(session, import_error(status),
-             "import of busid %s refused with status %" PRIu32 " (%s: %s); %s", session->busid,
-             status, name, text, import_remedy(status));
-    } else {
-        fail(session, USBIP_ERROR_REFUSED,
-             "device list refused with status %" PRIu32 " (%s: %s); see the server's log", status,
-             name, text);
-    }
-    if (session->events.refused != NULL)
-        session->events.refused(session->context, status);
-    return session->error;
-}
-
-/* The two OP replies begin alike: a refused request has no body, and must not be waited for. */
-static int64_t op_reply_size(struct usbip_host_session *session, const uint8_t *bytes, size_t have,
-                             uint16_t code, size_t whole_size)
-{
-    if (have < USBIP_OP_COMMON_SIZE)
-        return USBIP_OP_COMMON_SIZE;
-    struct usbip_op_common common;
-    usbip_decode_op_common(bytes, &common);
-    int error = check_op_common(session, &common, code);
-    if (error != 0)
-        return error;
-    return common.status == USBIP_ST_OK ? (int64_t)whole_size : USBIP_OP_COMMON_SIZE;
-}
-
-/* Negative when the session is over, well or not. */
-static int devlist_goes_on(struct usbip_host_session *session)
-{
-    if (session->phase == PHASE_FAILED)
-        return session->error;
-    if (session->devices_left > 0) {
-        session->phase = PHASE_DEVLIST_RECORD;
-        return 0;
-    }
-    session->phase = PHASE_DEVLIST_END;
-    if (session->events.devlist_end != NULL)
-        session->events.devlist_end(session->context);
-    return -1;
-}
-
-static int receive_devlist_header(struct usbip_host_session *session, const uint8_t *bytes)
-{
-    struct usbip_op_common common;
-    usbip_decode_op_common(bytes, &common);
-    if (common.status != USBIP_ST_OK)
-        return refuse(session, common.status);
-    uint32_t count = usbip_load_be32(bytes + USBIP_OP_COMMON_SIZE);
-    if (count > USBIP_MAX_LISTED_DEVICES) {
-        return fail(session, USBIP_ERROR_LIMIT,
-                    "OP_REP_DEVLIST announces %" PRIu32 " devices; the limit is %d", count,
-                    USBIP_MAX_LISTED_DEVICES);
-    }
-    session->devices_left = count;
-    return devlist_goes_on(session);
-}
-
-static int64_t devlist_record_size(const uint8_t *bytes, size_t have)
-{
-    if (have < USBIP_DEVICE_RECORD_SIZE)
-        return USBIP_DEVICE_RECORD_SIZE;
-    struct usbip_device_record record;
-    usbip_decode_device_record(bytes, &record);
-    return USBIP_DEVICE_RECORD_SIZE + record.bNumInterfaces * USBIP_INTERFACE_RECORD_SIZE;
-}
-
-static int receive_devlist_record(struct usbip_host_session *session, const uint8_t *bytes)
-{
-    struct usbip_device_record record;
-    usbip_decode_device_record(bytes, &record);
-    struct usbip_interface_record interfaces[MAX_INTERFACES];
-    for (unsigned i = 0; i < record.bNumInterfaces; i++) {
-        usbip_decode_interface_record(
-            bytes + USBIP_DEVICE_RECORD_SIZE + i * USBIP_INTERFACE_RECORD_SIZE, &interfaces[i]);
-    }
-    session->devices_left--;
-    if (session->events.device != NULL)
-        session->events.device(session->context, &record, interfaces, record.bNumInterfaces);
-    return devlist_goes_on(session);
-}
-
-static int receive_import(struct usbip_host_session *session, const uint8_t *bytes)
-{
-    struct usbip_op_common common;
-    usbip_decode_op_common(bytes, &common);
-    if (common.status != USBIP_ST_OK)
-        return refuse(session, common.status);
-    struct usbip_device_record record;
-    usbip_decode_device_record(bytes + USBIP_OP_COMMON_SIZE, &record);
-    if (strcmp(record.busid, session->busid) != 0) {
-        return fail(session, USBIP_ERROR_PROTOCOL,
-                    "OP_REP_IMPORT has busid \"%s\" where %s was asked for", record.busid,
-                    session->busid);
-    }
-    session->devid = usbip_devid(&record);
-    session->phase = PHASE_URB;
-    if (session->events.imported != NULL)
-        session->events.imported(session->context, &record);
-    return session->error;
-}
-
 /* ---- URB phase, from the server ---- */
 
 static bool is_in(const struct usbip_transfer *transfer)
@@ -541,20 +279,22 @@ static int64_t ret_submit_size(struct usbip_host_session *session,
     } else {
         const struct unlinked *unlinked = find_unlinked(session, header->seqnum);
         if (unlinked == NULL) {
-            return fail(session, USBIP_ERROR_PROTOCOL,
-                        "RET_SUBMIT for seqnum %" PRIu32
-                        ", which was never submitted or has been answered before",
-                        header->seqnum);
+            return usbip_host_session_give_up(
+                session, USBIP_ERROR_PROTOCOL,
+                "RET_SUBMIT for seqnum %" PRIu32
+                ", which was never submitted or has been answered before",
+                header->seqnum);
         }
         in = unlinked->is_in;
         length = unlinked->length;
     }
     uint32_t actual_length = header->ret_submit.actual_length;
     if (actual_length > length) {
-        return fail(session, USBIP_ERROR_PROTOCOL,
-                    "RET_SUBMIT for seqnum %" PRIu32 " has actual_length %" PRId32 " where %" PRIu32
-                    " bytes were asked for",
-                    header->seqnum, (int32_t)actual_length, length);
+        return usbip_host_session_give_up(session, USBIP_ERROR_PROTOCOL,
+                                          "RET_SUBMIT for seqnum %" PRIu32
+                                          " has actual_length %" PRId32 " where %" PRIu32
+                                          " bytes were asked for",
+                                          header->seqnum, (int32_t)actual_length, length);
     }
     return in ? USBIP_HEADER_SIZE + (int64_t)actual_length : USBIP_HEADER_SIZE;
 }
@@ -566,10 +306,11 @@ static int64_t urb_size(struct usbip_host_session *session, const uint8_t *bytes
     struct usbip_header header;
     if (usbip_decode_header(bytes, &header) != 0 ||
         (header.command != USBIP_RET_SUBMIT && header.command != USBIP_RET_UNLINK)) {
-        return fail(session, USBIP_ERROR_PROTOCOL,
-                    "command %" PRIu32 " where RET_SUBMIT (3) or RET_UNLINK (4) is expected: the "
-                    "server sent more or less bytes than it announced, or speaks out of turn",
-                    header.command);
+        return usbip_host_session_give_up(
+            session, USBIP_ERROR_PROTOCOL,
+            "command %" PRIu32 " where RET_SUBMIT (3) or RET_UNLINK (4) is expected: the "
+            "server sent more or less bytes than it announced, or speaks out of turn",
+            header.command);
     }
     return header.command == USBIP_RET_UNLINK ? USBIP_HEADER_SIZE
                                               : ret_submit_size(session, &header);
@@ -627,16 +368,14 @@ static int64_t pdu_size(void *context, const uint8_t *bytes, size_t have)
     struct usbip_host_session *session = context;
     switch (session->phase) {
     case PHASE_DEVLIST_HEADER:
-        return op_reply_size(session, bytes, have, OP_REP_DEVLIST, USBIP_DEVLIST_REPLY_HEADER_SIZE);
     case PHASE_DEVLIST_RECORD:
-        return devlist_record_size(bytes, have);
     case PHASE_IMPORT:
-        return op_reply_size(session, bytes, have, OP_REP_IMPORT, USBIP_IMPORT_REPLY_SIZE);
+        return usbip_host_session_op_size(session, bytes, have);
     case PHASE_URB:
         return urb_size(session, bytes, have);
     case PHASE_NEW:
-        return fail(session, USBIP_ERROR_PROTOCOL,
-                    "the server speaks first: is that a USB/IP server?");
+        return usbip_host_session_give_up(session, USBIP_ERROR_PROTOCOL,
+                                          "the server speaks first: is that a USB/IP server?");
     case PHASE_DEVLIST_END:
     case PHASE_FAILED:
         break;
@@ -649,11 +388,9 @@ static int pdu(void *context, const uint8_t *bytes, size_t size)
     struct usbip_host_session *session = context;
     switch (session->phase) {
     case PHASE_DEVLIST_HEADER:
-        return receive_devlist_header(session, bytes);
     case PHASE_DEVLIST_RECORD:
-        return receive_devlist_record(session, bytes);
     case PHASE_IMPORT:
-        return receive_import(session, bytes);
+        return usbip_host_session_op(session, bytes);
     case PHASE_URB:
         return receive_urb(session, bytes, bytes + USBIP_HEADER_SIZE, size - USBIP_HEADER_SIZE);
     case PHASE_NEW:
@@ -911,10 +648,11 @@ static int attend(struct usbip_host_session *session, struct usbip_transfer *tra
         transfer->unlink_sent_ms = now_ms - USBIP_UNLINK_NUDGE_MS;
         return send_nudge(session, now_ms);
     }
-    return fail(session, USBIP_ERROR_TIMEOUT,
-                "no RET_UNLINK for seqnum %" PRIu32 " (endpoint 0x%02x) within %d ms: the server "
-                "has lost it; reconnect",
-                transfer->seqnum, transfer->endpoint, USBIP_UNLINK_TIMEOUT_MS);
+    return usbip_host_session_give_up(
+        session, USBIP_ERROR_TIMEOUT,
+        "no RET_UNLINK for seqnum %" PRIu32 " (endpoint 0x%02x) within %d ms: the server "
+        "has lost it; reconnect",
+        transfer->seqnum, transfer->endpoint, USBIP_UNLINK_TIMEOUT_MS);
 }
 
 int usbip_host_session_advance(struct usbip_host_session *session, uint64_t now_ms)
