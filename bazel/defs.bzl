@@ -57,6 +57,17 @@ def unit_test(name, srcs, deps = [], size = "small", **kwargs):
         **kwargs
     )
 
+def sources():
+    """The sources of a package, for tests that build the emulator in other ways."""
+    native.filegroup(
+        name = "sources",
+        srcs = native.glob([
+            "*.c",
+            "*.h",
+        ]),
+        visibility = ["//tests:__subpackages__"],
+    )
+
 def fuzz_target(name, srcs, corpus, deps = [], local_defines = []):
     """A fuzzer, and a test that replays its corpus.
 

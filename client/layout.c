@@ -45,11 +45,11 @@ static unsigned count_expected(const struct usbip_layout *layout, size_t size, s
 size_t usbip_layout_expect(struct usbip_layout *layout, uint8_t *memory, size_t size,
                            uint8_t *input, size_t input_size, struct usbip_input_piece *pieces)
 {
-    size_t count = 0;
+    size_t count = 0, laid_out = 0;
     uint8_t *payload = memory;
 
-    layout->size = 0;
     layout->memory = memory;
+    layout->input = input;
     layout->expected = count_expected(layout, size, input_size);
     for (unsigned i = 0; i < layout->expected; i++) {
         size_t payload_size = layout->payload_sizes[i];
@@ -61,11 +61,10 @@ size_t usbip_layout_expect(struct usbip_layout *layout, uint8_t *memory, size_t 
         if (payload_size > 0)
             pieces[count++] = (struct usbip_input_piece){payload, payload_size};
         payload += payload_size;
-        layout->size += USBIP_HEADER_SIZE + payload_size;
+        laid_out += USBIP_HEADER_SIZE + payload_size;
     }
-    if (layout->size < input_size)
-        pieces[count++] =
-            (struct usbip_input_piece){input + layout->size, input_size - layout->size};
+    if (laid_out < input_size)
+        pieces[count++] = (struct usbip_input_piece){input + laid_out, input_size - laid_out};
     return count;
 }
 
@@ -81,15 +80,15 @@ static void gather_piece(uint8_t *input, size_t *at, size_t received, const uint
     *at += size;
 }
 
-void usbip_layout_gather(const struct usbip_layout *layout, unsigned first, uint8_t *input,
-                         size_t at, size_t received)
+void usbip_layout_gather(const struct usbip_layout *layout, unsigned first, size_t at,
+                         size_t received)
 {
     const uint8_t *payload = layout->memory;
 
     for (unsigned i = 0; i < layout->expected; i++) {
         if (i >= first) {
-            gather_piece(input, &at, received, layout->headers[i], USBIP_HEADER_SIZE);
-            gather_piece(input, &at, received, payload, layout->payload_sizes[i]);
+            gather_piece(layout->input, &at, received, layout->headers[i], USBIP_HEADER_SIZE);
+            gather_piece(layout->input, &at, received, payload, layout->payload_sizes[i]);
         }
         payload += layout->payload_sizes[i];
     }

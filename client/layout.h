@@ -9,11 +9,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "protocol/output.h"
 #include "protocol/usbip.h"
 
 enum {
     USBIP_LAYOUT_MAX_PDUS = 64,
-    USBIP_LAYOUT_MIN_PAYLOAD = 2048, /* bytes; what is smaller costs less to copy than as a piece */
+    USBIP_LAYOUT_MIN_PAYLOAD = USBIP_OUTPUT_MIN_LOAN, /* bytes; for the same reason */
     USBIP_LAYOUT_MAX_PIECES = 2 * USBIP_LAYOUT_MAX_PDUS + 1,
 };
 
@@ -32,8 +33,8 @@ struct usbip_layout {
     unsigned agreed; /* the first so many of both are alike */
 
     unsigned expected; /* PDUs that are laid out */
-    size_t size;       /* bytes of these, as they come */
     uint8_t *memory;   /* their payloads */
+    uint8_t *input;    /* what comes behind them, and all that comes otherwise */
     uint8_t headers[USBIP_LAYOUT_MAX_PDUS][USBIP_HEADER_SIZE];
 };
 
@@ -52,9 +53,9 @@ size_t usbip_layout_expect(struct usbip_layout *layout, uint8_t *memory, size_t 
 
 /*
  * Of `received` bytes, the PDU at index `first` and those behind it came otherwise: copies what was
- * laid out of them to input + at, as it came, where the rest of the reading is.
+ * laid out of them to layout->input + at, as it came, where the rest of the reading is.
  */
-void usbip_layout_gather(const struct usbip_layout *layout, unsigned first, uint8_t *input,
-                         size_t at, size_t received);
+void usbip_layout_gather(const struct usbip_layout *layout, unsigned first, size_t at,
+                         size_t received);
 
 #endif

@@ -158,8 +158,8 @@ static void adapt_depth(struct usbip_port *port, const struct usbip_in_transfer 
 {
     uint32_t length = in->transfer.length;
     bool full = in->transfer.actual_length == length;
-    bool near = now_ms - in->submitted_ms < USBIP_LONG_TRIP_MS;
-    bool enough = near && port->in_bytes >= 2 * USBIP_NEAR_WINDOW;
+    bool is_near = now_ms - in->submitted_ms < USBIP_LONG_TRIP_MS;
+    bool enough = is_near && port->in_bytes >= 2 * USBIP_NEAR_WINDOW;
 
     /* What was asked for before transfers became larger tells nothing of these. */
     if (!full || (port->in_fast && length != size_of_next(port))) {
@@ -176,7 +176,7 @@ static void adapt_depth(struct usbip_port *port, const struct usbip_in_transfer 
     port->in_full_run = 0;
     if (is_fast(port, now_ms)) {
         port->in_fast = true;
-        set_depth(port, near ? FAST_DEPTH : 2 * FAST_DEPTH);
+        set_depth(port, is_near ? FAST_DEPTH : 2 * FAST_DEPTH);
     } else if (port->in_depth < USBIP_MAX_IN_TRANSFERS && !enough) {
         port->in_fast = false;
         set_depth(port, 2 * port->in_depth);

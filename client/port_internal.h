@@ -285,12 +285,12 @@ uint64_t usbip_port_in_deadline_ms(const struct usbip_port *port);
  * been put there.
  */
 uint8_t *usbip_port_receive_room(struct usbip_port *port, size_t size);
+void usbip_port_received(struct usbip_port *port, const uint8_t *room, size_t size);
 /*
  * How much of the reader's memory may be received into straight away. What else goes to a reader
  * must not reach over what has come there and is still to be looked at, so nothing may be kept.
  */
 size_t usbip_port_direct_room(const struct usbip_port *port);
-void usbip_port_received(struct usbip_port *port, const uint8_t *room, size_t size);
 
 /* ---- port_out.c ---- */
 

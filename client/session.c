@@ -430,7 +430,6 @@ size_t usbip_host_session_expect(struct usbip_host_session *session, uint8_t *me
                                  struct usbip_input_piece *pieces)
 {
     bool aligned = session->phase == PHASE_URB && session->partial.size == 0;
-    session->input = input;
     return usbip_layout_expect(&session->layout, memory, aligned ? size : 0, input, input_size,
                                pieces);
 }
@@ -466,8 +465,8 @@ int usbip_host_session_received(struct usbip_host_session *session, size_t size)
     unsigned count = take_expected(session, size, &taken);
     if (session->error != 0)
         return session->error;
-    usbip_layout_gather(&session->layout, count, session->input, taken, size);
-    return assemble(session, session->input + taken, size - taken);
+    usbip_layout_gather(&session->layout, count, taken, size);
+    return assemble(session, session->layout.input + taken, size - taken);
 }
 
 /* ---- URB phase, to the server ---- */

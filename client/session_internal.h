@@ -53,7 +53,6 @@ struct usbip_host_session {
 
     struct usbip_buffer partial;
     struct usbip_layout layout; /* of readings in PHASE_URB */
-    uint8_t *input;             /* where what was not expected is */
     struct usbip_output outputs[2];
     struct usbip_output *output; /* of these: being filled */
     struct usbip_output *taken;  /* and handed out */
@@ -86,8 +85,7 @@ struct usbip_host_session {
 __attribute__((format(printf, 3, 4))) int
 usbip_host_session_give_up(struct usbip_host_session *session, int error, const char *format, ...);
 
-/* ---- session_op.c: a reply to OP_REQ_DEVLIST or OP_REQ_IMPORT; as struct usbip_framing says ----
- */
+/* ---- session_op.c: the reply to OP_REQ_DEVLIST or OP_REQ_IMPORT, as struct usbip_framing ---- */
 
 int64_t usbip_host_session_op_size(struct usbip_host_session *session, const uint8_t *bytes,
                                    size_t have);

@@ -50,8 +50,8 @@ void usbip_socket_shut_down(int fd);
 void usbip_socket_close(int fd);
 
 /*
- * Move bytes and return how many, or USBIP_SOCKET_AGAIN, or USBIP_SOCKET_BROKEN with a
- * reason. 0 received: the peer has closed. A broken connection raises no signal.
+ * Move bytes and return how many, or USBIP_SOCKET_AGAIN, or USBIP_SOCKET_BROKEN with a reason. 0
+ * received: the peer has closed. A broken connection raises no signal.
  *
  * To receive, at least one piece and at most USBIP_LAYOUT_MAX_PIECES, waits until until_ms;
  * UINT64_MAX waits for ever, 0 does not. It may return early with USBIP_SOCKET_AGAIN.

@@ -7,6 +7,7 @@
 
 #include "client/session.h"
 #include "tests/support/testing.h"
+#include "tests/unit/client/imported_session.h"
 
 enum {
     NOW = 1000,
@@ -75,21 +76,10 @@ static void on_done(struct usbip_transfer *transfer)
 
 static void start(void)
 {
-    static const struct usbip_host_session_events events;
-    struct usbip_device_record record = {.busid = "1-1", .busnum = 1, .devnum = 2};
-    uint8_t reply[USBIP_IMPORT_REPLY_SIZE];
-    const uint8_t *data;
-
     done = wrong = answered = 0;
     stream_size = 0;
     scribble = false;
-    session = usbip_host_session_new(&events, NULL);
-    REQUIRE(session != NULL && usbip_host_session_request_import(session, "1-1") == 0);
-    REQUIRE(usbip_host_session_take_output(session, &data) == USBIP_IMPORT_REQUEST_SIZE);
-    usbip_encode_op_common(
-        reply, &(struct usbip_op_common){.version = USBIP_VERSION, .code = OP_REP_IMPORT});
-    usbip_encode_device_record(reply + USBIP_OP_COMMON_SIZE, &record);
-    REQUIRE(usbip_host_session_receive(session, reply, sizeof reply) == 0);
+    session = imported_session();
 }
 
 static void finish(void)

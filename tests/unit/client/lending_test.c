@@ -5,6 +5,7 @@
 #include "client/session.h"
 #include "protocol/buffer.h"
 #include "tests/support/testing.h"
+#include "tests/unit/client/imported_session.h"
 
 enum { NOW = 1000, LARGE = USBIP_OUTPUT_MIN_LOAN, SMALL = LARGE - 1, URBS = 8 };
 
@@ -36,24 +37,13 @@ static void on_done(struct usbip_transfer *transfer)
 
 static void start(void)
 {
-    static const struct usbip_host_session_events events;
-    struct usbip_device_record record = {.busid = "1-1", .busnum = 1, .devnum = 2};
-    uint8_t reply[USBIP_IMPORT_REPLY_SIZE];
-    const uint8_t *data;
-
     done = 0;
     memset(transfers, 0, sizeof transfers);
     for (unsigned i = 0; i < URBS; i++) {
         for (unsigned j = 0; j < sizeof buffers[i]; j++)
             buffers[i][j] = (uint8_t)(i * 31 + j * 7 + j / 256);
     }
-    session = usbip_host_session_new(&events, NULL);
-    REQUIRE(session != NULL && usbip_host_session_request_import(session, "1-1") == 0);
-    REQUIRE(usbip_host_session_take_output(session, &data) == USBIP_IMPORT_REQUEST_SIZE);
-    usbip_encode_op_common(
-        reply, &(struct usbip_op_common){.version = USBIP_VERSION, .code = OP_REP_IMPORT});
-    usbip_encode_device_record(reply + USBIP_OP_COMMON_SIZE, &record);
-    REQUIRE(usbip_host_session_receive(session, reply, sizeof reply) == 0);
+    session = imported_session();
 }
 
 static void finish(void)
