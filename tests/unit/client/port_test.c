@@ -642,46 +642,113 @@ static void test_in_data_has_the_order_of_submits(void)
     stop();
 }
 
+/* ---- Data that is received straight into a reader's memory ---- */
+
+enum { CHIP_PACKETS = 64, CHIP_SIZE = CHIP_PACKETS * 64, CHIP_BYTES = CHIP_PACKETS * 62 };
+
+/* Transfers of the FT232R; `index` counts from 0, and so does what they bring, plus 1. */
+static uint8_t chip_data[4][CHIP_SIZE];
+static struct scripted_end chip_ends[4];
+
+static void make_chip_data(void)
+{
+    for (unsigned i = 0; i < 4; i++) {
+        for (unsigned j = 0; j < CHIP_SIZE; j++)
+            chip_data[i][j] = (uint8_t)(j % 64 == 0 ? 0x01 : j % 64 == 1 ? 0x60 : i + 1);
+        chip_ends[i] = (struct scripted_end){i, chip_data[i], CHIP_SIZE};
+    }
+}
+
+/* Ends two transfers in one go, a number of times: after two it is expected to come like that. */
+static void read_by_two(unsigned times)
+{
+    static uint8_t data[2 * CHIP_BYTES];
+
+    for (unsigned i = 0; i < times; i++) {
+        scripted_lock(server);
+        scripted_end_in(server, chip_ends, 2);
+        scripted_unlock(server);
+        CU_ASSERT_EQUAL_FATAL(usbip_port_read_all(port, data, sizeof(data), PATIENCE_MS),
+                              (int)sizeof(data));
+        CU_ASSERT_TRUE_FATAL(run_until("in 81", IN_TRANSFERS + 2 * (i + 1)));
+    }
+}
+
 /*
  * What has come before its turn goes to a reader together with what it waited for, and not over
  * data behind that, which may have been received straight into his memory.
  */
 static void test_early_data_spoils_nothing(void)
 {
-    enum { PACKETS = 64, SIZE = PACKETS * 64, BYTES = PACKETS * 62 };
-    static uint8_t sent[4][SIZE], data[4 * BYTES];
-    struct scripted_end ends[4];
+    static uint8_t data[4 * CHIP_BYTES];
     unsigned in_flight;
     bool intact = true;
 
-    for (unsigned i = 0; i < 4; i++) {
-        for (unsigned j = 0; j < SIZE; j++)
-            sent[i][j] = (uint8_t)(j % 64 == 0 ? 0x01 : j % 64 == 1 ? 0x60 : i + 1);
-        ends[i] = (struct scripted_end){i, sent[i], SIZE};
-    }
+    make_chip_data();
     start_and_open(scripted_server_new_ftdi(), "1-1");
-    for (unsigned i = 0; i < 2; i++) { /* how answers come, for it to be expected again */
-        scripted_lock(server);
-        scripted_end_in(server, ends, 2);
-        scripted_unlock(server);
-        CU_ASSERT_EQUAL_FATAL(usbip_port_read_all(port, data, 2 * BYTES, PATIENCE_MS), 2 * BYTES);
-        CU_ASSERT_TRUE_FATAL(run_until("in 81", IN_TRANSFERS + 2 * (i + 1)));
-    }
+    read_by_two(2);
     in_flight = usbip_host_session_in_flight(usbip_port_session(port));
     scripted_lock(server);
-    scripted_end_in(server, (struct scripted_end[]){ends[1], ends[3]}, 2);
+    scripted_end_in(server, (struct scripted_end[]){chip_ends[1], chip_ends[3]}, 2);
     scripted_unlock(server);
     while (usbip_host_session_in_flight(usbip_port_session(port)) > in_flight - 2)
         usbip_port_process(port);
-    ends[2].index = 1; /* the second has ended */
+    chip_ends[2].index = 1; /* the second has ended */
     scripted_lock(server);
-    scripted_end_in(server, (struct scripted_end[]){ends[0], ends[2]}, 2);
+    scripted_end_in(server, (struct scripted_end[]){chip_ends[0], chip_ends[2]}, 2);
     scripted_unlock(server);
     CU_ASSERT_EQUAL_FATAL(usbip_port_read_all(port, data, sizeof(data), PATIENCE_MS),
                           (int)sizeof(data));
     for (size_t i = 0; i < sizeof(data); i++)
-        intact = intact && data[i] == 1 + i / BYTES;
+        intact = intact && data[i] == 1 + i / CHIP_BYTES;
     CU_ASSERT_TRUE(intact);
+    stop();
+}
+
+static struct {
+    uint8_t bytes[1 << 18];
+    size_t size;
+} tapped; /* what the client says that it received */
+
+static void *tap_opened(void *context)
+{
+    return context;
+}
+
+static void tap_passed(void *connection, enum usbip_way way, const uint8_t *data, size_t size)
+{
+    (void)connection;
+    if (way == USBIP_TO_SERVER)
+        return;
+    REQUIRE(size <= sizeof(tapped.bytes) - tapped.size);
+    memcpy(tapped.bytes + tapped.size, data, size);
+    tapped.size += size;
+}
+
+static void tap_closed(void *connection)
+{
+    (void)connection;
+}
+
+/* The tap hears the stream as it came, wherever its parts were put. */
+static void test_tap_hears_what_came(void)
+{
+    static const struct usbip_tap tap = {&tapped, tap_opened, tap_passed, tap_closed};
+    const uint8_t *end;
+
+    tapped.size = 0;
+    make_chip_data();
+    start(scripted_server_new_ftdi(), "1-1");
+    usbip_port_set_tap(port, &tap);
+    CU_ASSERT_EQUAL_FATAL(usbip_port_open(port, PATIENCE_MS), 0);
+    read_by_two(2);
+    chip_data[0][CHIP_SIZE / 2 + 5] = 0xaa; /* or what came before would pass for it */
+    chip_data[1][CHIP_SIZE / 2 + 5] = 0xbb;
+    read_by_two(1);
+    CU_ASSERT_FATAL(tapped.size > 2 * (USBIP_HEADER_SIZE + CHIP_SIZE));
+    end = tapped.bytes + tapped.size;
+    CU_ASSERT_EQUAL(memcmp(end - CHIP_SIZE, chip_data[1], CHIP_SIZE), 0);
+    CU_ASSERT_EQUAL(memcmp(end - 2 * CHIP_SIZE - USBIP_HEADER_SIZE, chip_data[0], CHIP_SIZE), 0);
     stop();
 }
 
@@ -1751,6 +1818,7 @@ int main(void)
         {"notification", test_notification},
         {"IN data has the order of submits", test_in_data_has_the_order_of_submits},
         {"early data spoils nothing", test_early_data_spoils_nothing},
+        {"tap hears what came", test_tap_hears_what_came},
         {"receive buffer is bounded", test_receive_buffer_is_bounded},
         {"large write", test_large_write},
         {"fast OUT transfers", test_fast_out_transfers},
